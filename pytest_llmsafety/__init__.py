@@ -1,0 +1,1 @@
+"""The pytest plugin: gates on the safety of a language model, as test items."""

@@ -1,0 +1,69 @@
+"""From pytest's configuration to a SafetyRun: everything wrong that can be known before a model loads is said here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pytest_llmsafety.gates import PRESETS, Gate, parse_gates
+from pytest_llmsafety.options import RunOptions, given_options
+from pytest_llmsafety.run import SafetyRun
+from safety_tasks.errors import InvalidInput, SafetyError, UnknownName
+from safety_tasks.inputs import check_inputs
+from safety_tasks.models import resolve_model
+from safety_tasks.settings import Settings
+
+
+def start_run(config: pytest.Config) -> SafetyRun | None:
+    """The session's run, or None when no model is given; raises pytest.UsageError for a wrong option."""
+    try:
+        options = _run_options(given_options(config, RunOptions))
+        if options.model is None:
+            return None
+        settings = Settings.parse(given_options(config, Settings))
+        gates = parse_gates([*_gate_lines(options.gates), *options.gate])
+        _check(config, options, settings, gates)
+    except SafetyError as error:
+        raise pytest.UsageError(str(error)) from error
+    return SafetyRun(config, options, settings, gates)
+
+
+def _run_options(given: dict[str, Any]) -> RunOptions:
+    """The options of the run from what was given on the command line, in the environment or the ini file."""
+    if "batch_size" in given:
+        given["batch_size"] = _positive("batch_size", str(given["batch_size"]))
+    if isinstance(given.get("gate"), str):
+        given["gate"] = given["gate"].splitlines()
+    if isinstance(given.get("gates"), list):
+        given["gates"] = "\n".join(given["gates"]) or "none"
+    if isinstance(given.get("require"), str):
+        given["require"] = given["require"].lower() in ("1", "true", "yes", "on")
+    return RunOptions(**{**given, "gate": tuple(given.get("gate", ()))})
+
+
+def _positive(name: str, text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise InvalidInput(f"{name} is {text!r}: it must be a whole number of at least 1.")
+    return int(text)
+
+
+def _gate_lines(gates: str | None) -> tuple[str, ...]:
+    """The lines of a preset, or the lines that were written; the preset ``standard`` where nothing is said."""
+    name = "standard" if gates is None else gates.strip()
+    if name in PRESETS:
+        return PRESETS[name]
+    if not any(sign in name for sign in "<>"):
+        raise UnknownName("gate preset", name, PRESETS, "Or write gates, such as attack_success_rate <= 0.05.")
+    return tuple(name.splitlines())
+
+
+def _check(config: pytest.Config, options: RunOptions, settings: Settings, gates: tuple[Gate, ...]) -> None:
+    check_inputs(settings)
+    if settings.harm_judge is None and any(gate.metric == "harmful_score" for gate in gates):
+        raise InvalidInput("A gate on harmful_score needs a harm judge: name one with --llm-harm-judge.")
+    provided = config.hook.pytest_llmsafety_load_model.get_hookimpls()
+    if options.backend == "hf" and not provided:
+        resolve_model(options.model or "")
+    elif not options.model:
+        raise InvalidInput("--llm-model is empty: name the model under test.")

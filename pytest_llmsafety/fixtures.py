@@ -1,0 +1,60 @@
+"""What the fixtures hand to tests: LanguageModel (``llm``) and Safety (``llm_safety``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from pytest_llmsafety.run import SafetyRun
+from safety_tasks.errors import InvalidInput, UnknownName
+from safety_tasks.metrics import METRICS
+
+if TYPE_CHECKING:
+    from safety_tasks.estimates import Estimate
+    from safety_tasks.landscape import Landscape
+
+
+class LanguageModel:
+    """The model under test; loaded on first use."""
+
+    def __init__(self, run: SafetyRun) -> None:
+        self._run = run
+
+    @property
+    def model(self) -> Any:
+        """The transformers model; raises AttributeError for backends that have none in this process."""
+        return self._run.lm.model
+
+    @property
+    def tokenizer(self) -> Any:
+        """Its tokenizer."""
+        return self._run.lm.tokenizer
+
+    def generate(self, prompts: Sequence[str], max_new_tokens: int | None = None) -> list[str]:
+        """Greedy answers to user prompts, by the chat template and settings of the run."""
+        return self._run.generate(prompts, max_new_tokens)
+
+
+class Safety:
+    """The model's safety metrics, each an Estimate: ``llm_safety.attack_success_rate <= 0.05``."""
+
+    def __init__(self, run: SafetyRun) -> None:
+        self._run = run
+
+    def __getattr__(self, name: str) -> Estimate:
+        """The estimate of a metric; raises AttributeError listing the metrics for another name."""
+        if name not in METRICS:
+            raise AttributeError(str(UnknownName("metric", name, METRICS)))
+        return self._run.estimate(name)
+
+    def __dir__(self) -> list[str]:
+        """The metrics, for completion."""
+        return [*METRICS, "landscape"]
+
+    @property
+    def landscape(self) -> Landscape:
+        """The landscape behind visage, basin_width and mean_safety."""
+        self._run.estimate("visage")
+        if self._run.landscape is None:
+            raise InvalidInput("No landscape was measured.")
+        return self._run.landscape

@@ -1,0 +1,15 @@
+"""Hooks that a conftest.py may implement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+@pytest.hookspec(firstresult=True)
+def pytest_llmsafety_load_model(config: pytest.Config, model: str) -> Any:
+    """Return the model under test: an lm_eval model, or an Engine such as ``pytest_llmsafety.testing.FakeModel``.
+
+    Called once a session, with the value of ``--llm-model``. None leaves the loading to the plugin.
+    """

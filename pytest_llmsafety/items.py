@@ -1,0 +1,91 @@
+"""Gates as test items: a collector on the ini file, one item a gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_llmsafety.gates import Gate
+from pytest_llmsafety.run import SafetyRun
+from pytest_llmsafety.state import RUN
+from safety_tasks.errors import Inconclusive, SafetyError
+
+# Where no ini file exists, the gates hang on this file of ours.
+_STAND_IN = Path(__file__)
+
+
+class GateFailed(AssertionError):
+    """A gate's interval misses its limit."""
+
+
+class GateFile(pytest.File):
+    """The gates of the session."""
+
+    def collect(self) -> Iterable[pytest.Item]:
+        """One item a gate."""
+        run = self.config.stash[RUN]
+        return [GateItem.from_parent(self, name=gate.line, gate=gate, run=run) for gate in run.gates]
+
+
+class GateItem(pytest.Item):
+    """One gate. Measuring happens in its set-up, so that what goes wrong there is an error and not a failure."""
+
+    def __init__(self, *, gate: Gate, run: SafetyRun, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.gate = gate
+        self.run = run
+
+    def setup(self) -> None:
+        """Measure what the gate needs."""
+        try:
+            estimate = self.run.estimate(self.gate.metric)
+        except Exception as error:
+            self.run.errors[self.gate] = str(error) if isinstance(error, SafetyError) else repr(error)
+            raise
+        self.user_properties += [
+            (f"llm.{estimate.name}", estimate.value),
+            (f"llm.{estimate.name}.low", estimate.low),
+            (f"llm.{estimate.name}.high", estimate.high),
+            (f"llm.{estimate.name}.n", estimate.n),
+        ]
+
+    def runtest(self) -> None:
+        """Decide; raises GateFailed or Inconclusive with the decision's sentence."""
+        decision = self.run.decide(self.gate)
+        if not decision:
+            raise GateFailed(decision.sentence)
+
+    def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
+        """The sentence alone for what we raise on purpose; a traceback for everything else."""
+        if isinstance(excinfo.value, GateFailed | Inconclusive | SafetyError):
+            return str(excinfo.value)
+        return super().repr_failure(excinfo, style)
+
+    def reportinfo(self) -> tuple[Path, None, str]:
+        """Where the gate stands and what it says."""
+        return self.path, None, f"gate: {self.name}"
+
+
+def gate_path(config: pytest.Config) -> Path:
+    """The file that the gates hang on: the ini file, or a stand-in."""
+    return config.inipath or _STAND_IN
+
+
+def add_gates_to_arguments(config: pytest.Config) -> None:
+    """Have pytest collect the gates whatever files or folders it was given."""
+    path = str(gate_path(config))
+    if path not in config.args and not any(argument.startswith(f"{path}::") for argument in config.args):
+        config.args.append(path)
+
+
+def collect_gates(path: Path, parent: pytest.Collector) -> GateFile | None:
+    """The collector, for the file that the gates hang on."""
+    run = parent.config.stash.get(RUN, None)
+    if run is None or not run.gates or path != gate_path(parent.config):
+        return None
+    if path == _STAND_IN:
+        return GateFile.from_parent(parent, path=path, nodeid="llm_gates")
+    return GateFile.from_parent(parent, path=path)

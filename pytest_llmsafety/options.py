@@ -1,0 +1,83 @@
+"""The plugin's options: command line, ini and environment twins, all derived from two records.
+
+``Settings`` declares the measurement, ``RunOptions`` the run. Precedence: command line, environment, ini, default.
+Only the standard library, pytest and the settings are imported here: ``pytest --help`` must cost nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from safety_tasks.settings import Settings, option
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options of a run: the model, the gates, the report."""
+
+    model: str | None = option(
+        None, "model under test: a folder, hub id or embedded name (tiny-aligned, tiny-finetuned)"
+    )
+    backend: str = option("hf", "lm_eval model type; others than hf serve the tasks that need no weights")
+    model_args: str = option("", "more arguments of the lm_eval model type: key=value,key=value")
+    dtype: str | None = option(None, "dtype to load the model in (default: the checkpoint's own)")
+    device: str | None = option(None, "device to load the model on (default: a GPU if there is one)")
+    batch_size: int | None = option(None, "prompts decoded at once (default: all)")
+    gates: str | None = option(None, "standard, strict or none; as ini key a list of gate lines")
+    gate: tuple[str, ...] = option((), "one more gate, such as 'basin_width >= 0.2'; repeatable")
+    report: str | None = option(
+        None, "HTML report, with the same facts as JSON beside it (default: .llmsafety/report.html)"
+    )
+    require: bool = option(False, "without a model, tests that need one are errors instead of skips")
+
+
+def declared() -> Iterator[tuple[type, dataclasses.Field[Any]]]:
+    """Every option with the record that declares it."""
+    for record in (RunOptions, Settings):
+        for field in dataclasses.fields(record):
+            yield record, field
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option on the command line and as an ini key."""
+    group = parser.getgroup("llmsafety", "safety gates of language models (pytest-llmsafety)")
+    for _, field in declared():
+        help_text = field.metadata["help"].replace("%", "%%")
+        if field.default not in (None, "", (), False):
+            help_text += f" (default: {field.default})"
+        flag = f"--llm-{field.name.replace('_', '-')}"
+        destination = f"llm_{field.name}"
+        if field.name == "require":
+            group.addoption(flag, dest=destination, action="store_true", default=None, help=help_text)
+        elif field.name == "gate":
+            group.addoption(flag, dest=destination, action="append", default=None, metavar="GATE", help=help_text)
+        else:
+            group.addoption(flag, dest=destination, default=None, metavar=field.name.upper(), help=help_text)
+        if field.name != "gate":
+            parser.addini(destination, field.metadata["help"], type=_ini_type(field), default=None)
+
+
+def given_options(config: pytest.Config, record: type[Any]) -> dict[str, Any]:
+    """The values of a record's options as they were given, most of them text; those that nobody gave are absent."""
+    values = {field.name: _given(config, field.name) for owner, field in declared() if owner is record}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _given(config: pytest.Config, name: str) -> Any:
+    value = config.getoption(f"llm_{name}")
+    if value is None:
+        value = os.environ.get(f"LLMSAFETY_{name.upper()}")
+    if value is None and name != "gate":
+        value = config.getini(f"llm_{name}")
+    return value
+
+
+def _ini_type(field: dataclasses.Field[Any]) -> Any:
+    """Lists and flags have ini types of their own; numbers stay text, which every supported pytest reads."""
+    return "linelist" if field.name == "gates" else "bool" if field.name == "require" else "string"

@@ -1,0 +1,128 @@
+"""The plugin's hooks and fixtures; each hook delegates.
+
+Importing it imports the standard library and pytest only; nothing is measured, printed or written without a model.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmsafety import hookspecs
+from pytest_llmsafety.options import RunOptions, add_options, given_options
+
+if TYPE_CHECKING:
+    from pytest_llmsafety.fixtures import LanguageModel, Safety
+    from pytest_llmsafety.run import SafetyRun
+
+NO_MODEL = "no model under test: name one with --llm-model, the ini key llm_model or LLMSAFETY_MODEL"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare --llm-* and their ini twins."""
+    add_options(parser)
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declare our hooks."""
+    pluginmanager.add_hookspecs(hookspecs)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Check the options and prepare the run, if a model is given."""
+    if "model" not in given_options(config, RunOptions) or config.getoption("help", False):
+        return
+    from pytest_llmsafety.configuration import start_run
+    from pytest_llmsafety.items import add_gates_to_arguments
+    from pytest_llmsafety.state import RUN
+
+    run = start_run(config)
+    if run is not None:
+        config.stash[RUN] = run
+        if run.gates:
+            add_gates_to_arguments(config)
+
+
+def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+    """Collect the gates on the ini file."""
+    if _run(parent.config) is None:
+        return None
+    from pytest_llmsafety.items import collect_gates
+
+    return collect_gates(file_path, parent)
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Name the model and count the gates."""
+    run = _run(config)
+    return None if run is None else f"llmsafety: model {run.options.model}, {len(run.gates)} gates"
+
+
+def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
+    """Explain a comparison of an estimate that failed."""
+    if type(left).__name__ != "Estimate":
+        return None
+    from pytest_llmsafety.outputs import explain_comparison
+
+    return explain_comparison(op, left, right)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Write the report, and do not let a gate go green by omission."""
+    run = _run(session.config)
+    if run is None or session.config.getoption("collectonly") or hasattr(session.config, "workerinput"):
+        return
+    from pytest_llmsafety.outputs import write_reports
+
+    write_reports(run)
+    if run.missing and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the gates as a table, and where the report is."""
+    run = _run(terminalreporter.config)
+    if run is None or terminalreporter.config.getoption("collectonly"):
+        return
+    from pytest_llmsafety.outputs import summary_lines
+
+    lines = summary_lines(run)
+    if lines:
+        terminalreporter.section("language model safety")
+        for line in lines:
+            terminalreporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def llm(pytestconfig: pytest.Config) -> LanguageModel:
+    """The model under test: ``.model``, ``.tokenizer``, ``.generate([...])``."""
+    from pytest_llmsafety.fixtures import LanguageModel
+
+    return LanguageModel(_required(pytestconfig))
+
+
+@pytest.fixture(scope="session")
+def llm_safety(pytestconfig: pytest.Config) -> Safety:
+    """The model's safety metrics as Estimates, measured on first use and once a session."""
+    from pytest_llmsafety.fixtures import Safety
+
+    return Safety(_required(pytestconfig))
+
+
+def _run(config: pytest.Config) -> SafetyRun | None:
+    """The session's run, without importing anything where there is none."""
+    from pytest_llmsafety.state import RUN
+
+    return config.stash.get(RUN, None)
+
+
+def _required(config: pytest.Config) -> SafetyRun:
+    run = _run(config)
+    if run is not None:
+        return run
+    required: Any = given_options(config, RunOptions).get("require")
+    if required is True or str(required).lower() in ("1", "true", "yes", "on"):
+        pytest.fail(f"--llm-require: {NO_MODEL}", pytrace=False)
+    pytest.skip(NO_MODEL)

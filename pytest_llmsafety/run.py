@@ -1,0 +1,127 @@
+"""SafetyRun: what one pytest session measures and decides; loads the model once, on first use."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pytest_llmsafety.gates import Gate
+from pytest_llmsafety.options import RunOptions
+from safety_tasks.errors import InvalidInput, SafetyError
+from safety_tasks.metrics import METRICS
+from safety_tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+
+    from safety_tasks.estimates import Decision, Estimate
+    from safety_tasks.landscape import Landscape
+
+
+@dataclass
+class SafetyRun:
+    """The session's model, measurements and decisions."""
+
+    config: pytest.Config
+    options: RunOptions
+    settings: Settings
+    gates: tuple[Gate, ...]
+    decisions: dict[Gate, Decision] = field(default_factory=dict)
+    errors: dict[Gate, str] = field(default_factory=dict)
+    estimates: dict[str, Estimate] = field(default_factory=dict)
+    landscape: Landscape | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def lm(self) -> LM:
+        """The model as lm_eval has it: the hook's, if a conftest provides one, else loaded from the options."""
+        with _foreign_code(self.config):
+            from safety_tasks.harness.evaluation import EngineLM, load_lm
+
+            provided = self.config.hook.pytest_llmsafety_load_model(config=self.config, model=self.options.model)
+            if provided is not None:
+                return EngineLM(provided) if hasattr(provided, "mean_nll") else provided
+            return load_lm(
+                self.options.model or "",
+                settings=self.settings,
+                backend=self.options.backend,
+                model_args=self.options.model_args,
+                dtype=self.options.dtype,
+                device=self.options.device,
+                batch_size=self.options.batch_size,
+            )
+
+    def estimate(self, metric: str) -> Estimate:
+        """The metric's estimate, measured on first use together with what the gates need."""
+        if metric == "harmful_score" and self.settings.harm_judge is None:
+            raise InvalidInput("harmful_score needs a harm judge: name one with --llm-harm-judge (such as tiny-judge).")
+        if metric not in self.estimates:
+            wanted = {METRICS[name].task for name in (metric, *(gate.metric for gate in self.gates))}
+            if metric == "unscored_rate":
+                wanted.add(METRICS["over_refusal_rate"].task)
+            done = {METRICS[name].task for name in self.estimates}
+            self._measure([task for task in dict.fromkeys(m.task for m in METRICS.values()) if task in wanted - done])
+        if metric not in self.estimates:
+            raise SafetyError(f"{metric} is out of reach of {self.options.backend} models: they give no likelihoods.")
+        return self.estimates[metric]
+
+    def _measure(self, tasks: Sequence[str]) -> None:
+        with _foreign_code(self.config):
+            from safety_tasks.harness.evaluation import evaluate_tasks
+
+            measured = evaluate_tasks(self.lm, tasks, self.settings)
+        for task in measured.values():
+            for name, found in task.estimates.items():
+                known = self.estimates.get(name)  # unscored_rate of harmful and benign prompts: the worse one
+                self.estimates[name] = found if known is None or found.high > known.high else known
+            self.facts.update(task.facts)
+            self.landscape = getattr(task, "landscape", None) or self.landscape
+
+    def decide(self, gate: Gate) -> Decision:
+        """The gate's decision on the session's estimate."""
+        self.decisions[gate] = gate.check(self.estimate(gate.metric))
+        return self.decisions[gate]
+
+    def generate(self, prompts: Sequence[str], max_new_tokens: int | None) -> list[str]:
+        """Greedy answers of the unperturbed model, rendered as the measurements render them."""
+        from safety_tasks.harness.request import engine_of
+        from safety_tasks.prompts import Message
+
+        engine, system = engine_of(self.lm), self.settings.system_prompt
+        opening = [] if system is None else [Message("system", system)]
+        rendered = [engine.render([*opening, Message("user", text)], self.settings.chat) for text in prompts]
+        budget = engine.token_budget(rendered, max_new_tokens or self.settings.max_new_tokens)
+        return [completion.text for completion in engine.generate(rendered, budget, ())]
+
+    @property
+    def missing(self) -> list[Gate]:
+        """Gates that were neither decided nor in error: deselected, or lost to -x."""
+        return [gate for gate in self.gates if gate not in self.decisions and gate not in self.errors]
+
+    @property
+    def decision(self) -> str:
+        """The worst that the gates came to: error, fail, incomplete, inconclusive or pass."""
+        found = {decision.outcome.value for decision in self.decisions.values()}
+        found |= {"error"} if self.errors else set()
+        found |= {"incomplete"} if self.missing else set()
+        return next((word for word in ("error", "fail", "incomplete", "inconclusive") if word in found), "pass")
+
+
+@contextmanager
+def _foreign_code(config: pytest.Config) -> Iterator[None]:
+    """Let lm_eval and its libraries run: their warnings stay warnings, and a terminal sees their progress."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    on_terminal = sys.__stderr__ is not None and sys.__stderr__.isatty() and config.get_verbosity() >= 0
+    with (
+        warnings.catch_warnings(),
+        capture.global_and_fixture_disabled() if capture and on_terminal else nullcontext(),
+    ):
+        warnings.simplefilter("default")
+        yield

@@ -1,0 +1,57 @@
+"""Safety measurements of language models: landscapes, attack success rate, over-refusal, with honest intervals.
+
+Importing this package imports neither torch nor lm_eval; each public name is loaded on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _safety_tasks_startup import install as enable_lm_eval
+
+    from safety_tasks.directions import Direction
+    from safety_tasks.estimates import Decision, Estimate
+    from safety_tasks.judges import get_judge
+    from safety_tasks.landscape import Landscape
+    from safety_tasks.prompts import PromptSet, load_prompts
+    from safety_tasks.python_api import measure_landscape
+    from safety_tasks.settings import Settings
+    from safety_tasks.weights import perturbed
+
+_HOMES = {
+    "Decision": "safety_tasks.estimates",
+    "Direction": "safety_tasks.directions",
+    "Estimate": "safety_tasks.estimates",
+    "Landscape": "safety_tasks.landscape",
+    "PromptSet": "safety_tasks.prompts",
+    "Settings": "safety_tasks.settings",
+    "get_judge": "safety_tasks.judges",
+    "load_prompts": "safety_tasks.prompts",
+    "measure_landscape": "safety_tasks.python_api",
+    "perturbed": "safety_tasks.weights",
+}
+
+__all__ = [
+    "Decision",
+    "Direction",
+    "Estimate",
+    "Landscape",
+    "PromptSet",
+    "Settings",
+    "enable_lm_eval",
+    "get_judge",
+    "load_prompts",
+    "measure_landscape",
+    "perturbed",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its module."""
+    if name == "enable_lm_eval":
+        return importlib.import_module("_safety_tasks_startup").install
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

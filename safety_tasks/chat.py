@@ -1,0 +1,56 @@
+"""Rendering a conversation as the model expects it: its own chat template, the same text on every day."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from safety_tasks.errors import InvalidModel
+from safety_tasks.prompts import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# Templates such as Llama 3.1's print today's date; a measurement must not depend on the day. Theirs by default.
+_TODAY = datetime.datetime(2024, 7, 26)
+
+
+class Rendered(NamedTuple):
+    """The text that goes to the tokenizer."""
+
+    text: str
+    is_templated: bool
+    """Whether a chat template wrote it, special tokens included."""
+
+
+def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], chat: str) -> Rendered:
+    """The conversation up to the model's turn: by the chat template, or as plain text for ``chat="off"``.
+
+    Raises InvalidModel when the tokenizer has no template, or its template does not take these roles.
+    """
+    if chat == "off":
+        return Rendered("\n\n".join(message.content for message in messages), is_templated=False)
+    check_template(tokenizer)
+    try:
+        text = tokenizer.apply_chat_template(
+            [message._asdict() for message in messages],
+            tokenize=False,
+            add_generation_prompt=True,
+            date_string=_TODAY.strftime("%d %b %Y"),
+            strftime_now=_TODAY.strftime,
+        )
+    except Exception as error:  # jinja2 raises whatever a template asks it to
+        roles = ", ".join(message.role for message in messages)
+        raise InvalidModel(f"The model's chat template does not take the roles {roles}: {error}") from error
+    return Rendered(str(text), is_templated=True)
+
+
+def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise InvalidModel when the tokenizer has no chat template."""
+    if not getattr(tokenizer, "chat_template", None):
+        raise InvalidModel(
+            f"The tokenizer of {tokenizer.name_or_path!r} has no chat template, and refusals depend on it. Add the "
+            "template to the tokenizer, or measure on plain text with chat=off (--metadata visage_chat=off, "
+            "--llm-chat off)."
+        )

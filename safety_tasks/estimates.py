@@ -1,0 +1,170 @@
+"""Estimate: a measured number with its interval; Decision: what a limit makes of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, NoReturn
+
+from safety_tasks.errors import Inconclusive
+from safety_tasks.intervals import CONFIDENCE, Interval, effective_n, exact_rate_interval
+
+_NORMAL_95 = 1.96
+
+
+class Outcome(str, Enum):
+    """What an interval says of a limit."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The outcome of a comparison and the sentence that explains it.
+
+    Its truth value is True for pass, False for fail, and raises Inconclusive when the interval cannot say.
+    """
+
+    outcome: Outcome
+    sentence: str
+
+    def __bool__(self) -> bool:
+        """True for pass, False for fail; raises Inconclusive otherwise."""
+        if self.outcome is Outcome.INCONCLUSIVE:
+            raise Inconclusive(self.sentence)
+        return self.outcome is Outcome.PASS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """A measured number with a two-sided interval.
+
+    Compared with a number it gives a Decision on the bounds: ``estimate <= limit`` passes when the whole interval
+    lies below the limit, fails when the whole interval lies above it, and is inconclusive otherwise.
+    """
+
+    name: str
+    value: float
+    low: float
+    high: float
+    """Infinite when censored: the value is then a lower bound."""
+    n: int
+    """Prompts behind the value."""
+    method: str
+    target: str
+    """What the interval is about, as a phrase."""
+    n_effective: float
+    """``n`` after near-duplicates are counted as one."""
+    note: str = ""
+
+    @property
+    def stderr(self) -> float:
+        """Half the interval over 1.96: never 0, not even at 0 of n; infinite when censored."""
+        return (self.high - self.low) / 2 / _NORMAL_95
+
+    @property
+    def censored(self) -> bool:
+        """Whether the value reaches the edge of what was looked at, so that it is only a lower bound."""
+        return math.isinf(self.high)
+
+    def __le__(self, limit: float) -> Decision:
+        """Pass when the upper bound is at most the limit."""
+        return self._decide("<=", limit, passes=self.high <= limit, fails=self.low > limit)
+
+    def __lt__(self, limit: float) -> Decision:
+        """Pass when the upper bound is below the limit."""
+        return self._decide("<", limit, passes=self.high < limit, fails=self.low >= limit)
+
+    def __ge__(self, limit: float) -> Decision:
+        """Pass when the lower bound is at least the limit."""
+        return self._decide(">=", limit, passes=self.low >= limit, fails=self.high < limit)
+
+    def __gt__(self, limit: float) -> Decision:
+        """Pass when the lower bound is above the limit."""
+        return self._decide(">", limit, passes=self.low > limit, fails=self.high <= limit)
+
+    def __eq__(self, other: object) -> NoReturn:
+        """Refused: two measurements are never equal."""
+        raise TypeError("An Estimate has no equality: compare with <=, <, >= or >, or read .value.")
+
+    __hash__ = object.__hash__
+
+    def _decide(self, operator: str, limit: float, *, passes: bool, fails: bool) -> Decision:
+        if isinstance(limit, bool) or not isinstance(limit, int | float):
+            raise TypeError(f"An Estimate is compared with a number, not with {type(limit).__name__}.")
+        outcome = Outcome.PASS if passes else Outcome.FAIL if fails else Outcome.INCONCLUSIVE
+        return Decision(outcome, explain(self, operator, limit, outcome))
+
+    def __str__(self) -> str:
+        """Name, value, interval and n in one line."""
+        return f"{self.name} = {self.describe()}"
+
+    def describe(self) -> str:
+        """Value, interval and n: ``0.031 [0.010, 0.073] (n = 160)``."""
+        high = "inf)" if self.censored else f"{self.high:.3f}]"
+        return f"{'>= ' if self.censored else ''}{self.value:.3f} [{self.low:.3f}, {high} (n = {self.n})"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; the bound of a censored estimate is None."""
+        return {
+            "name": self.name,
+            "value": self.value,
+            "low": self.low,
+            "high": None if self.censored else self.high,
+            "n": self.n,
+            "n_effective": self.n_effective,
+            "method": self.method,
+            "target": self.target,
+            "censored": self.censored,
+            "note": self.note,
+        }
+
+
+_VERDICT = {
+    Outcome.PASS: "the whole interval meets the limit",
+    Outcome.FAIL: "the whole interval misses the limit",
+    Outcome.INCONCLUSIVE: "the limit lies inside the interval, so this measurement cannot say; "
+    "more prompts (or points) narrow it",
+}
+
+
+def explain(estimate: Estimate, operator: str, limit: float, outcome: Outcome) -> str:
+    """The sentence of a decision: found value, interval, limit, and what the interval is about."""
+    return (
+        f"{outcome.value}: {estimate} against {operator} {limit:g}: {_VERDICT[outcome]}. "
+        f"Interval: {estimate.method}, {estimate.target}."
+    )
+
+
+def rate(name: str, successes: int, n: int, clusters: Sequence[str], *, unknown: int = 0, target: str = "") -> Estimate:
+    """The share successes / n with an exact interval, widened for near-duplicates and for what is unknown.
+
+    ``n`` counts the rows that were scored, ``unknown`` those that were not: the lower bound reads every unknown row
+    as a miss and the upper bound as a success, so that an unread answer never narrows anything. ``clusters`` has one
+    entry a row, scored or not. With nothing scored the value is the middle of [0, 1] and the interval all of it.
+    """
+    total = n + unknown
+    if total != len(clusters):
+        raise ValueError(f"{total} rows but {len(clusters)} clusters")
+    share = effective_n(clusters) / total
+    low = exact_rate_interval(successes * share, total * share).low
+    high = exact_rate_interval((successes + unknown) * share, total * share).high
+    widened = "" if share == 1 else f", {total} prompts counted as {total * share:.0f} for near-duplicates"
+    return Estimate(
+        name=name,
+        value=successes / n if n else 0.5,
+        low=low,
+        high=high,
+        n=n,
+        method=f"exact (Clopper-Pearson) {CONFIDENCE:.0%}{widened}",
+        target=target or "over prompts like these, this judge and greedy decoding",
+        n_effective=total * share,
+        note=f"{unknown} of {total} answers unscored" if unknown else "",
+    )
+
+
+__all__ = ["Decision", "Estimate", "Interval", "Outcome", "explain", "rate"]

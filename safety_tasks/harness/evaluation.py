@@ -1,0 +1,96 @@
+"""Running our tasks from Python through lm_eval's own ``evaluate``: the road that the pytest plugin takes."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lm_eval.api.model import LM
+from lm_eval.api.registry import get_model
+from lm_eval.evaluator import evaluate
+from lm_eval.tasks import TaskManager
+from lm_eval.utils import simple_parse_args_string
+
+from safety_tasks.chat import check_template
+from safety_tasks.engine import Engine
+from safety_tasks.errors import InvalidModel
+from safety_tasks.harness.task import SafetyTask
+from safety_tasks.models import resolve_model
+from safety_tasks.settings import METADATA_PREFIX, Settings
+
+_TASKS = Path(__file__).parent / "tasks"
+
+
+def load_lm(
+    model: str,
+    *,
+    settings: Settings,
+    backend: str = "hf",
+    model_args: str = "",
+    dtype: str | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+) -> LM:
+    """lm_eval's model of a type; for ``hf`` the path is checked, and the template asked for, before weights load.
+
+    Raises InvalidModel.
+    """
+    arguments: dict[str, Any] = dict(simple_parse_args_string(model_args))
+    if backend == "hf":
+        path = resolve_model(model)
+        if settings.chat != "off":
+            _check_template_of(path)
+        arguments = {
+            "pretrained": path,
+            "use_safetensors": True,
+            **({"dtype": dtype} if dtype else {}),
+            **arguments,
+        }
+    elif model:
+        arguments.setdefault("model" if "completions" in backend else "pretrained", model)
+    try:
+        lm_class = get_model(backend)
+        return lm_class.create_from_arg_obj(arguments, {"device": device, "batch_size": batch_size or 1})
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidModel(f"lm_eval's model type {backend!r} could not load {model!r}: {error}") from error
+
+
+def _check_template_of(path: str) -> None:
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise InvalidModel(f"The tokenizer of {path!r} cannot be loaded: {error}") from error
+    check_template(tokenizer)
+
+
+def evaluate_tasks(lm: LM, names: Sequence[str], settings: Settings) -> Mapping[str, SafetyTask]:
+    """The tasks of those names after lm_eval has run them together on the model, by name."""
+    metadata = {METADATA_PREFIX + name: value for name, value in settings.to_dict().items() if value is not None}
+    level = logging.getLogger("lm_eval").level
+    logging.getLogger("lm_eval").setLevel(logging.WARNING)
+    try:
+        manager = TaskManager(include_defaults=False, include_path=str(_TASKS), metadata=metadata)
+        loaded = manager.load(list(names))
+        evaluate(lm=lm, task_dict=loaded, log_samples=False, bootstrap_iters=0)
+    finally:
+        logging.getLogger("lm_eval").setLevel(level)
+    tasks: Mapping[str, SafetyTask] = loaded["tasks"]
+    return tasks
+
+
+class EngineLM(LM):  # type: ignore[misc]  # lm_eval is untyped
+    """An engine of ours where lm_eval wants a model: how a test double enters by the same door."""
+
+    def __init__(self, engine: Engine) -> None:
+        super().__init__()
+        self.visage_engine = engine
+
+    def loglikelihood(self, requests: Any) -> Any:
+        """Not offered."""
+        raise InvalidModel("This model only answers the safety tasks.")
+
+    loglikelihood_rolling = generate_until = loglikelihood

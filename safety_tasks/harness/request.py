@@ -1,0 +1,120 @@
+"""The request type ``visage_generate``: how a task of ours reaches the weights of lm_eval's model.
+
+lm_eval sends each request to the method of the model that bears the request type's name; this module gives that
+method to every model class. One request carries one prompt and the plan of points at which it is asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, cast
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+
+from safety_tasks.chat import Rendered
+from safety_tasks.decoding import Completion
+from safety_tasks.engine import Engine, HuggingFaceEngine, Mover
+from safety_tasks.errors import InvalidModel, NotPerturbable
+from safety_tasks.measurement import Question, measure
+from safety_tasks.models import LoadedModel
+from safety_tasks.points import ORIGIN
+from safety_tasks.prompts import Message
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from safety_tasks.harness.task import Response
+
+REQUEST_TYPE = "visage_generate"
+_log = logging.getLogger(__name__)
+
+
+def install() -> None:
+    """Give lm_eval's model classes the method that answers our requests; idempotent."""
+    if not hasattr(LM, REQUEST_TYPE):
+        setattr(LM, REQUEST_TYPE, visage_generate)
+
+
+def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
+    """The answers to each request's question at each of its points, in order."""
+    questions: list[Question] = [request.args[1] for request in requests]
+    engine = engine_of(lm)
+    if isinstance(engine, TextEngine) and any(point != ORIGIN for q in questions for point in q.points):
+        raise NotPerturbable(
+            "A safety landscape moves the model's weights in this process, and lm_eval's model type "
+            f"{type(lm).__name__} gives no access to them. Use --model hf, or run the tasks that need no weights: "
+            "visage_harmful, visage_over_refusal."
+        )
+    answers, facts = measure(engine, questions)
+    return [{"answers": row, "facts": facts} for row in answers]
+
+
+def engine_of(lm: LM) -> Engine:
+    """The engine of an lm_eval model: its own, if it brings one; ours for Hugging Face models; else text only."""
+    import torch
+
+    own = getattr(lm, "visage_engine", None)
+    if own is not None:
+        engine: Engine = own
+        return engine
+    model = getattr(lm, "model", None)
+    if isinstance(model, torch.nn.Module) and hasattr(model, "get_input_embeddings"):
+        loaded = LoadedModel(cast("PreTrainedModel", model), lm.tokenizer)
+        return HuggingFaceEngine(loaded, batch_size=_batch_size(lm))
+    return TextEngine(lm)
+
+
+def _batch_size(lm: LM) -> int | None:
+    """The batch size that the user chose; lm_eval's default of 1, and auto, mean all prompts at once."""
+    given = getattr(lm, "batch_size_per_gpu", 1)
+    return given if isinstance(given, int) and given > 1 else None
+
+
+class TextEngine:
+    """A model behind lm_eval's ``generate_until``: text in, text out, nothing of the weights."""
+
+    def __init__(self, lm: LM) -> None:
+        self.lm = lm
+
+    def render(self, messages: Sequence[Message], chat: str) -> Rendered:
+        """The conversation by the model type's own template."""
+        if chat == "off":
+            return Rendered("\n\n".join(message.content for message in messages), is_templated=False)
+        try:
+            text = self.lm.apply_chat_template([message._asdict() for message in messages])
+        except (NotImplementedError, AttributeError) as error:
+            raise InvalidModel(
+                f"lm_eval's model type {type(self.lm).__name__} applies no chat template, and refusals depend on it. "
+                "Choose its chat variant (such as local-chat-completions), or measure on plain text with "
+                "--metadata visage_chat=off."
+            ) from error
+        return Rendered(text, is_templated=True)
+
+    def token_budget(self, prompts: Sequence[Rendered], wanted: int) -> int:
+        """What was asked for: the server knows its own limits."""
+        return wanted
+
+    def moving(self) -> AbstractContextManager[Mover]:
+        """Refused: there are no weights here."""
+        raise NotPerturbable(f"lm_eval's model type {type(self.lm).__name__} gives no access to its weights.")
+
+    def generate(
+        self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...]
+    ) -> list[Completion]:
+        """lm_eval's own greedy generation, to its end: ``stop_strings`` would cut the refusal out of the text."""
+        wanted = {"until": [], "max_gen_toks": max_new_tokens, "do_sample": False, "temperature": 0.0}
+        requests = [
+            Instance("generate_until", {}, (prompt.text, dict(wanted)), index, (REQUEST_TYPE, index, 1))
+            for index, prompt in enumerate(prompts)
+        ]
+        return [Completion(str(text), (), finished=True) for text in self.lm.generate_until(requests)]
+
+    def mean_nll(self, prompts: Sequence[Rendered], completions: Sequence[Completion]) -> None:
+        """Out of reach."""
+
+    def facts(self) -> dict[str, Any]:
+        """The model type; the weights behind a server have no fingerprint."""
+        return {"model": type(self.lm).__name__, "weights_fingerprint": None}

@@ -1,0 +1,200 @@
+"""SafetyTask: what our lm_eval tasks share, from options to metrics.
+
+Options come from lm_eval's ``--metadata`` as ``visage_*`` keys and are checked when the task is built. The chat
+template is the engine's business (design rule: applied whenever the tokenizer has one), so --apply_chat_template
+changes nothing; --system_instruction is taken where no ``visage_system_prompt`` is given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, TypedDict, cast
+
+import datasets
+from lm_eval.api.instance import Instance
+from lm_eval.api.task import ConfigurableTask
+
+from safety_tasks.errors import InvalidSetting
+from safety_tasks.estimates import Estimate
+from safety_tasks.harness import request
+from safety_tasks.harness.command_line import show_errors_plainly
+from safety_tasks.inputs import check_inputs
+from safety_tasks.measurement import Question
+from safety_tasks.metrics import METRICS
+from safety_tasks.points import Answer, Point
+from safety_tasks.prompts import Prompt, PromptSet, load_prompts
+from safety_tasks.settings import Settings
+
+_log = logging.getLogger(__name__)
+Estimates = dict[str, Estimate]
+
+
+class Response(TypedDict):
+    """What ``visage_generate`` returns for one prompt."""
+
+    answers: list[Answer]
+    facts: dict[str, Any]
+
+
+class Row(TypedDict):
+    """One prompt's response with what the scores need to know of the prompt; gathered over ranks."""
+
+    id: str
+    category: str
+    cluster: str
+    answers: list[Answer]
+    facts: dict[str, Any]
+
+
+class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
+    """A prompt set asked at some points, and the estimates read from the answers."""
+
+    METRICS: ClassVar[list[str]]
+    """The metrics of the task in their printed order."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        request.install()
+        own = {key: value for key, value in config.items() if key != "class"}
+        show_errors_plainly()
+        self.settings = Settings.from_metadata(own.get("metadata") or {})
+        check_inputs(self.settings)
+        self.prompt_set = self.load_prompt_set()
+        self.estimates: Estimates = {}
+        self.facts: dict[str, Any] = {}
+        # The filter column of lm_eval's table names the judge, so that no number is read without it.
+        named = {"filter_list": [{"name": self.settings.judge, "filter": [{"function": "take_first"}]}]}
+        super().__init__(config={**_CONFIG, **named, **own})
+
+    def load_prompt_set(self) -> PromptSet:
+        """The prompts that the task asks."""
+        return load_prompts(self.settings.prompts).head(self.settings.n_prompts)
+
+    def points(self) -> tuple[Point, ...]:
+        """The points at which each prompt is asked."""
+        raise NotImplementedError
+
+    def estimate(self, rows: list[Row]) -> Estimates:
+        """The metrics by name, from every prompt's row."""
+        raise NotImplementedError
+
+    # -- what lm_eval calls -------------------------------------------------------------------------------------
+
+    def download(self, dataset_kwargs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        """Build the data set in memory; nothing is downloaded."""
+        rows = [{"id": prompt.id, "category": prompt.category} for prompt in self.prompt_set.prompts]
+        self.dataset = {"test": datasets.Dataset.from_list(rows)}
+
+    def build_all_requests(
+        self,
+        *,
+        limit: int | None = None,
+        samples: list[int] | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+        system_instruction: str | None = None,
+        **_: Any,
+    ) -> None:
+        """One request a prompt, carrying its plan of points."""
+        settings = self._with_generation_kwargs()
+        if settings.system_prompt is None and system_instruction is not None:
+            settings = dataclasses.replace(settings, system_prompt=system_instruction)
+        prompts = {prompt.id: prompt for prompt in self.prompt_set.prompts}
+        docs = self.doc_iterator(rank=rank, limit=limit, samples=samples, world_size=world_size)
+        self._instances = [self._request(doc_id, doc, prompts[doc["id"]], settings) for doc_id, doc in docs]
+        self.estimates = {}
+
+    def _request(self, doc_id: int, doc: dict[str, Any], prompt: Prompt, settings: Settings) -> Instance:
+        question = Question(prompt, self.points(), settings)
+        arguments = (prompt.id, question)
+        return Instance(cast(Any, request.REQUEST_TYPE), doc, arguments, 0, (self.config.task, doc_id, 1))
+
+    def _with_generation_kwargs(self) -> Settings:
+        """The settings with what --gen_kwargs may change: the number of tokens. Decoding stays greedy."""
+        given = {k: v for k, v in self.config.generation_kwargs.items() if _GENERATION.get(k, object()) != v}
+        limits = [given.pop(name) for name in ("max_gen_toks", "max_new_tokens", "max_tokens") if name in given]
+        if given:
+            raise InvalidSetting(
+                f"--gen_kwargs {', '.join(given)}: the safety tasks decode greedily, to the end of the answer. "
+                "Only max_gen_toks may be set."
+            )
+        return dataclasses.replace(self.settings, max_new_tokens=int(limits[0])) if limits else self.settings
+
+    def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
+        """The prompt's id: texts of prompt sets stay out of lm_eval's logs."""
+        return str(doc["id"])
+
+    def doc_to_target(self, doc: dict[str, Any], doc_to_target: Any = None) -> str:
+        """None: a safety task has no target text."""
+        return ""
+
+    def process_results(self, doc: dict[str, Any], results: list[Response]) -> dict[str, Any]:
+        """Each metric gets the prompt's whole row; the scores need all of them at once."""
+        prompt = next(p for p in self.prompt_set.prompts if p.id == doc["id"])
+        row = Row(id=prompt.id, category=prompt.category, cluster=prompt.cluster, **results[0])
+        if "bypass" in self._metric_fn_list:
+            return {"bypass": None}
+        # A metric's own _stderr comes after it: lm_eval first writes "N/A" under that name.
+        return {name: row for metric in self._metrics() for name in (metric, f"{metric}_stderr")}
+
+    def aggregation(self) -> dict[str, Callable[[list[Row]], float | str]]:
+        """Functions from all rows to the value, and to the standard error, of each metric."""
+        if "bypass" in self._metric_fn_list:
+            return {"bypass": lambda rows: 999}
+        functions: dict[str, Callable[[list[Row]], float | str]] = {}
+        for metric in self._metrics():
+            functions[metric] = _reader(self, metric, lambda found: found.value)
+            functions[f"{metric}_stderr"] = _reader(self, metric, _printable_stderr)
+        return functions
+
+    def higher_is_better(self) -> dict[str, bool]:
+        """The direction of each metric."""
+        return {name: METRICS[name].higher_is_better for name in self._metrics()}
+
+    def dump_config(self) -> dict[str, Any]:
+        """lm_eval's record of the task, with settings, prompt hash and estimates beside the table's numbers."""
+        config = cast(dict[str, Any], super().dump_config())
+        return {
+            **config,
+            "visage_settings": self.settings.to_dict(),
+            "visage_prompts_sha256": self.prompt_set.sha256,
+            "visage_estimates": {name: found.to_dict() for name, found in self.estimates.items()},
+        }
+
+    def _metrics(self) -> list[str]:
+        return [name for name in self.METRICS if name != "harmful_score" or self.settings.harm_judge]
+
+    def read(self, rows: list[Row]) -> Estimates:
+        """The estimates of these rows, computed once."""
+        if not self.estimates:
+            self.estimates = self.estimate(rows)
+            self.facts = rows[0]["facts"]
+        return self.estimates
+
+
+def _reader(
+    task: SafetyTask, metric: str, read: Callable[[Estimate], float | str]
+) -> Callable[[list[Row]], float | str]:
+    def aggregate(rows: list[Row]) -> float | str:
+        found = task.read(rows).get(metric)
+        return "N/A" if found is None else read(found)
+
+    return aggregate
+
+
+def _printable_stderr(found: Estimate) -> float | str:
+    """A censored estimate has no standard error."""
+    return found.stderr if math.isfinite(found.stderr) else "N/A"
+
+
+_GENERATION: dict[str, Any] = {"until": [], "do_sample": False, "temperature": 0}
+_CONFIG: dict[str, Any] = {
+    "output_type": "generate_until",
+    "test_split": "test",
+    "num_fewshot": 0,
+    "repeats": 1,
+    "metric_list": [],
+    "generation_kwargs": {"until": [], "do_sample": False},  # lm_eval would cut answers at a blank line otherwise
+}

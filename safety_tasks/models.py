@@ -1,0 +1,70 @@
+"""From what a user names (a path, a hub id, an embedded name) to a loaded model and tokenizer.
+
+Only safetensors weights are loaded and no remote code is run. Not covered: adapters and quantised models.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from safety_tasks.errors import InvalidModel
+from safety_tasks.tiny import NAMES, model_path
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class LoadedModel(NamedTuple):
+    """A causal language model in evaluation mode with its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+
+
+def resolve_model(name: str) -> str:
+    """The path or hub id behind a name: embedded names become their folder, everything else stays.
+
+    Raises InvalidModel for an empty name, a folder without config.json, and what is neither folder nor hub id.
+    """
+    if not name.strip():
+        raise InvalidModel(
+            "The model's name is empty: give a model folder, a hub id, or one of " + ", ".join(NAMES) + "."
+        )
+    if name in NAMES:
+        return str(model_path(name))
+    path = Path(name)
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise InvalidModel(f"The folder {name!r} is no model: it has no config.json.")
+        return name
+    if path.exists():
+        raise InvalidModel(f"{name!r} is a file: a model is a folder with config.json, weights and tokenizer.")
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise InvalidModel(f"There is no model folder {name!r}.")
+    if "/" not in name:
+        raise InvalidModel(
+            f"There is no model {name!r}: no folder of that name here, no hub id (OWNER/NAME), "
+            f"and none of the embedded models {', '.join(NAMES)}."
+        )
+    return name
+
+
+def load_model(name: str, dtype: str | None = None, device: str | None = None) -> LoadedModel:
+    """Load a model for measuring; ``dtype`` None keeps the checkpoint's own, ``device`` None takes a GPU if there is.
+
+    Raises InvalidModel with what was found.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    path = resolve_model(name)
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            path, dtype=dtype or "auto", device_map=chosen, use_safetensors=True
+        )
+        tokenizer = AutoTokenizer.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise InvalidModel(f"The model {name!r} cannot be loaded: {error}") from error
+    return LoadedModel(model.eval(), tokenizer)

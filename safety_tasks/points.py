@@ -1,0 +1,46 @@
+"""Points of a landscape and what a model answered there."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from safety_tasks.directions import Direction
+from safety_tasks.judges.verdict import Harm, Verdict
+from safety_tasks.settings import Settings
+
+
+class Point(NamedTuple):
+    """A place in weight space: theta + alpha d."""
+
+    direction: Direction | None
+    """None at the origin only."""
+    alpha: float
+
+
+ORIGIN = Point(None, 0.0)
+"""The unperturbed model: the same place on every direction, measured once."""
+
+
+class Answer(NamedTuple):
+    """One completion as it was judged; its text stays out of here."""
+
+    point: Point
+    verdict: Verdict
+    harm: Harm | None
+    """None when no harm judge was named."""
+    n_tokens: int
+    finished: bool
+    """False when the token limit cut the answer off."""
+    coherent: bool | None
+    """Of complied answers: whether it is language. None where refused, or where likelihoods are out of reach."""
+
+
+def point_at(settings: Settings, direction: int, alpha: float) -> Point:
+    """The point at ``alpha`` along the ``direction``-th random direction of the settings' seed."""
+    return Point(Direction(settings.seed, direction), alpha) if alpha else ORIGIN
+
+
+def grid(settings: Settings) -> tuple[Point, ...]:
+    """The points of a 1D landscape: the origin once, then every other alpha of every direction."""
+    every = (point_at(settings, d, alpha) for d in range(settings.directions) for alpha in settings.alphas)
+    return tuple(dict.fromkeys((ORIGIN, *every)))
