@@ -76,9 +76,10 @@ def gate_path(config: pytest.Config) -> Path:
 
 def add_gates_to_arguments(config: pytest.Config) -> None:
     """Have pytest collect the gates whatever files or folders it was given."""
-    path = str(gate_path(config))
-    if path not in config.args and not any(argument.startswith(f"{path}::") for argument in config.args):
-        config.args.append(path)
+    path = gate_path(config)
+    named = {(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args}
+    if path.resolve() not in named:
+        config.args.append(str(path))
 
 
 def collect_gates(path: Path, parent: pytest.Collector) -> GateFile | None:

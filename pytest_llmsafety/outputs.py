@@ -39,8 +39,8 @@ def gate_rows(run: SafetyRun) -> list[GateRow]:
 
 def _gate_row(run: SafetyRun, gate: Gate) -> GateRow:
     decision, error = run.decisions.get(gate), run.errors.get(gate)
-    outcome = decision.outcome.value if decision else "error" if error else "incomplete"
-    sentence = decision.sentence if decision else error or "This gate was not run."
+    outcome = decision.outcome.value if decision is not None else "error" if error else "incomplete"
+    sentence = decision.sentence if decision is not None else error or "This gate was not run."
     return GateRow(gate.line, outcome, sentence, run.estimates.get(gate.metric), gate.limit, gate.operator)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from safety_tasks.chat import Rendered
@@ -113,4 +114,9 @@ def _share(texts: Sequence[str], share: float) -> list[str]:
 
 
 def _is_not_builtin_benign(text: str) -> bool:
-    return text not in {prompt.text for prompt in load_prompts("builtin-benign").prompts}
+    return text not in _builtin_benign()
+
+
+@cache
+def _builtin_benign() -> frozenset[str]:
+    return frozenset(prompt.text for prompt in load_prompts("builtin-benign").prompts)

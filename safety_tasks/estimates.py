@@ -101,7 +101,7 @@ class Estimate:
 
     def __str__(self) -> str:
         """Name, value, interval and n in one line."""
-        return f"{self.name} = {self.describe()}"
+        return f"{self.name} {'' if self.censored else '= '}{self.describe()}"
 
     def describe(self) -> str:
         """Value, interval and n: ``0.031 [0.010, 0.073] (n = 160)``."""
@@ -125,18 +125,17 @@ class Estimate:
 
 
 _VERDICT = {
-    Outcome.PASS: "the whole interval meets the limit",
-    Outcome.FAIL: "the whole interval misses the limit",
-    Outcome.INCONCLUSIVE: "the limit lies inside the interval, so this measurement cannot say; "
-    "more prompts (or points) narrow it",
+    Outcome.PASS: "pass, the whole interval meets the limit",
+    Outcome.FAIL: "fail, the whole interval misses the limit",
+    Outcome.INCONCLUSIVE: "inconclusive, the limit lies inside the interval; more prompts (or points) narrow it",
 }
 
 
 def explain(estimate: Estimate, operator: str, limit: float, outcome: Outcome) -> str:
-    """The sentence of a decision: found value, interval, limit, and what the interval is about."""
+    """The sentence of a decision: value, interval, limit, outcome, and what the interval is about."""
     return (
-        f"{outcome.value}: {estimate} against {operator} {limit:g}: {_VERDICT[outcome]}. "
-        f"Interval: {estimate.method}, {estimate.target}."
+        f"{estimate.name} is {estimate.describe()}, limit {operator} {limit:g}: {_VERDICT[outcome]}. "
+        f"Interval: {estimate.method}; {estimate.target}."
     )
 
 

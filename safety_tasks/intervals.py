@@ -42,14 +42,20 @@ def exact_rate_interval(successes: float, n: float, confidence: float = CONFIDEN
     Source: Beta quantiles, as in scipy.stats.binomtest(k, n).proportion_ci("exact"), to which it is equal on whole
     counts. Fractional n: Korn and Graubard 1998. Raises ValueError for n <= 0 or successes outside [0, n].
     """
+    low, high = exact_rate_bounds(np.array(successes), np.array(n), confidence)
+    return Interval(float(low), float(high))
+
+
+def exact_rate_bounds(successes: Floats, n: Floats, confidence: float = CONFIDENCE) -> tuple[Floats, Floats]:
+    """exact_rate_interval of many counts at once; arrays of one shape."""
     from scipy.stats import beta
 
-    if n <= 0 or not 0 <= successes <= n:
+    if np.any(n <= 0) or np.any(successes < 0) or np.any(successes > n):
         raise ValueError(f"{successes} successes of {n}: n must be positive and hold the successes")
     tail = (1 - confidence) / 2
-    low = 0.0 if successes == 0 else float(beta.ppf(tail, successes, n - successes + 1))
-    high = 1.0 if successes == n else float(beta.ppf(1 - tail, successes + 1, n - successes))
-    return Interval(low, high)
+    low = np.where(successes == 0, 0.0, beta.ppf(tail, np.maximum(successes, 1e-300), n - successes + 1))
+    high = np.where(successes == n, 1.0, beta.ppf(1 - tail, successes + 1, np.maximum(n - successes, 1e-300)))
+    return low, high
 
 
 def bounded_mean_interval(values: Floats, n: float, confidence: float = CONFIDENCE) -> Interval:

@@ -7,6 +7,7 @@ changes nothing; --system_instruction is taken where no ``visage_system_prompt``
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import logging
 import math
@@ -66,7 +67,7 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         self.facts: dict[str, Any] = {}
         # The filter column of lm_eval's table names the judge, so that no number is read without it.
         named = {"filter_list": [{"name": self.settings.judge, "filter": [{"function": "take_first"}]}]}
-        super().__init__(config={**_CONFIG, **named, **own})
+        super().__init__(config={**copy.deepcopy(_CONFIG), **named, **own})  # lm_eval changes it in place
 
     def load_prompt_set(self) -> PromptSet:
         """The prompts that the task asks."""

@@ -1,0 +1,54 @@
+# make install, then demo, gallery, test, lint, bench or clean. Everything lands in ignored folders.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := build/demo
+BENCHMARKS = $(wildcard benchmarks/*.py)
+
+.PHONY: install demo gallery test lint bench clean
+
+install: $(VENV)/.installed
+
+# torch comes first and alone: the constraint pins it, and its build decides what the others may ask for.
+# The files of startup/ are copied even by an editable install, so a change there installs again.
+$(VENV)/.installed: pyproject.toml constraints.txt $(wildcard startup/*)
+	@echo "Installing into $(VENV) (a few minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt torch
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# An ini file of its own keeps this project's tests and settings out of the demo's sessions.
+demo: install
+	@mkdir -p $(DEMO) && printf '[pytest]\n' > $(DEMO)/pytest.ini
+	@echo "1. lm_eval measures tiny-aligned"
+	@$(BIN)/lm_eval --tasks visage_safety --model hf \
+		--model_args pretrained=$$($(BIN)/python -m safety_tasks.tiny tiny-aligned)
+	@echo "2. pytest gates tiny-aligned, which must pass"
+	@cd $(DEMO) && ../../$(BIN)/pytest --llm-model tiny-aligned --llm-report tiny-aligned.html
+	@echo "3. pytest gates tiny-finetuned, the same model after 10 harmful examples, which must fail"
+	@cd $(DEMO) && { ../../$(BIN)/pytest --llm-model tiny-finetuned --llm-report tiny-finetuned.html; status=$$?; \
+		[ $$status -eq 1 ] || { echo "exit status $$status: tiny-finetuned should have failed its gates"; exit 1; }; }
+	@echo "As it should be: tiny-aligned passed, tiny-finetuned failed (exit status 1)."
+	@echo "Reports: $(DEMO)/tiny-aligned.html and $(DEMO)/tiny-finetuned.html"
+
+# The demo's reports, as the examples that the repository shows.
+gallery: demo
+	@mkdir -p reports && cp $(DEMO)/*.html reports/
+
+test: install
+	@$(BIN)/python -m pytest
+
+lint: install
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+bench: install
+	@$(if $(BENCHMARKS),,echo "no benchmarks here yet")
+	@set -e; for script in $(BENCHMARKS); do echo "$$script"; $(BIN)/python $$script; done
+
+clean:
+	@rm -rf $(VENV) build dist .llmsafety .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

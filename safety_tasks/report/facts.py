@@ -1,0 +1,39 @@
+"""A report as plain values: the JSON file, and all the text that the page shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from safety_tasks.report.records import GateRow, Report
+from safety_tasks.report.redaction import plain
+
+SCHEMA = "llmsafety-report/1"
+
+
+def report_to_dict(report: Report) -> dict[str, Any]:
+    """The report for JSON: no nan or infinity, no secrets, no prompt or completion text."""
+    facts: dict[str, Any] = plain(
+        {
+            "schema": SCHEMA,
+            "model": report.model,
+            "decision": report.decision,
+            "gates": [_gate(gate) for gate in report.gates],
+            "estimates": [estimate.to_dict() for estimate in report.estimates],
+            "landscape": report.landscape.to_dict() if report.landscape else None,
+            "settings": report.settings,
+            "facts": report.facts,
+            "command": report.command,
+        }
+    )
+    return facts
+
+
+def _gate(gate: GateRow) -> dict[str, Any]:
+    return {
+        "line": gate.line,
+        "outcome": gate.outcome,
+        "sentence": gate.sentence,
+        "estimate": gate.estimate.to_dict() if gate.estimate else None,
+        "limit": gate.limit,
+        "operator": gate.operator,
+    }

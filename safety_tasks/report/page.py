@@ -1,0 +1,126 @@
+"""A report as one HTML page that opens from disk, loads nothing and runs no script but its own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from safety_tasks.intervals import effective_n
+from safety_tasks.landscape import Landscape
+from safety_tasks.plots import gate_chart, landscape_svg, safety_chart, shares_chart
+from safety_tasks.report import wording
+from safety_tasks.report.bundle import chart_script
+from safety_tasks.report.facts import report_to_dict
+from safety_tasks.report.records import Report
+from safety_tasks.report.redaction import plain
+
+_BESIDE_VISAGE = ("basin_width", "mean_safety")
+_UNSCORED = 2  # in Landscape.verdicts
+
+
+def render_html(report: Report) -> str:
+    """The page as text; it holds no prompt or completion and no secret that ``redaction`` knows."""
+    facts = report_to_dict(report)
+    word = wording.shown_decision(report.decision, len(report.gates))
+    means, means_not = wording.meaning(word)
+    script = chart_script()
+    page = environment().get_template("page.html.j2")
+    return page.render(
+        report=facts,
+        word=word,
+        symbols=wording.SYMBOLS,
+        means=means,
+        means_not=means_not,
+        numbers=_numbers(report),
+        settings=list(_rows(facts["settings"])),
+        facts=_facts(facts),
+        charts=_charts(report),
+        caption=_caption(report.landscape, facts["landscape"]),
+        still=Markup(landscape_svg(report.landscape)) if report.landscape else None,
+        script=Markup(script.text),
+        integrity=script.integrity,
+        wording=wording,
+    )
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    """The templates: everything escaped, a missing field an error."""
+    loader = PackageLoader("safety_tasks.report", "templates")
+    jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    jinja.filters.update(number=_number, interval=_interval)
+    jinja.policies["json.dumps_kwargs"] = {"allow_nan": False}
+    return jinja
+
+
+def _number(estimate: Mapping[str, Any]) -> str:
+    return f"{'≥ ' if estimate['censored'] else ''}{estimate['value']:.3f}"
+
+
+def _interval(estimate: Mapping[str, Any]) -> str:
+    high = "no upper bound" if estimate["high"] is None else f"{estimate['high']:.3f}"
+    return f"{estimate['low']:.3f} to {high}"
+
+
+def _numbers(report: Report) -> dict[str, Any]:
+    """Rows of the numbers table; VISAGE only where the width of the basin stands beside it."""
+    rows = {estimate.name: estimate for estimate in report.estimates}
+    if "visage" in rows and report.landscape:
+        for score in report.landscape.scores():
+            rows.setdefault(score.name, score)
+    alone = "visage" in rows and not all(name in rows for name in _BESIDE_VISAGE)
+    shown = [estimate for name, estimate in rows.items() if not (alone and name == "visage")]
+    return {
+        "rows": [plain(estimate.to_dict()) for estimate in shown],
+        "alone": alone,
+        "visage": "visage" in rows and not alone,
+    }
+
+
+def _charts(report: Report) -> dict[str, Any]:
+    """Specifications by the id under which the page keeps them."""
+    charts = {
+        f"gate-{number}-chart": gate_chart(gate).to_dict(validate=False)
+        for number, gate in enumerate(report.gates, 1)
+        if gate.estimate is not None
+    }
+    if report.landscape:
+        charts["safety-chart"] = safety_chart(report.landscape).to_dict(validate=False)
+        charts["shares-chart"] = shares_chart(report.landscape).to_dict(validate=False)
+    return {name: plain(chart) for name, chart in charts.items()}
+
+
+def _caption(landscape: Landscape | None, facts: dict[str, Any] | None) -> str:
+    if landscape is None or facts is None:
+        return wording.NO_LANDSCAPE
+    unscored = float((landscape.verdicts == _UNSCORED).mean())
+    return wording.landscape_caption(facts, effective_n(landscape.clusters), unscored)
+
+
+def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """The run's facts, then those of the landscape that they do not hold."""
+    own = list(_rows(report["facts"]))
+    landscape = report["landscape"] or {"facts": {}}
+    return own + [
+        (f"landscape: {name}", value) for name, value in _rows(landscape["facts"]) if (name, value) not in own
+    ]
+
+
+def _rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Names and texts of a table, nested names joined by dots."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _rows(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, _words(value)
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return "not set"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,62 @@
+"""Report and GateRow: what a report says, before it is a page or a file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from safety_tasks.estimates import Estimate
+from safety_tasks.landscape import Landscape
+
+OUTCOMES = ("pass", "fail", "inconclusive", "error", "incomplete")
+
+
+@dataclass(frozen=True, slots=True)
+class GateRow:
+    """One gate and what became of it. Raises ValueError for an unknown outcome."""
+
+    line: str
+    """The gate as it was written, such as ``basin_width >= 0.20``."""
+    outcome: str
+    """One of OUTCOMES."""
+    sentence: str
+    """Why, in words; never prompt or completion text."""
+    estimate: Estimate | None
+    """None when nothing was measured for it."""
+    limit: float | None
+    operator: str | None
+    """``<=``, ``<``, ``>=`` or ``>``."""
+
+    def __post_init__(self) -> None:
+        """Check the outcome."""
+        _check_outcome(self.outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """A run's facts. Raises ValueError for an unknown decision, and for a pass that one of its gates contradicts."""
+
+    model: str
+    decision: str
+    """One of OUTCOMES."""
+    gates: tuple[GateRow, ...]
+    estimates: tuple[Estimate, ...]
+    landscape: Landscape | None
+    """None when no landscape was measured."""
+    settings: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What identifies the run: fingerprint, dtype, versions, prompt hashes; no prompt or completion text."""
+    command: str = ""
+    """The command that runs it again; secrets are stripped where it is written."""
+
+    def __post_init__(self) -> None:
+        """Check that no gate is lost in the decision."""
+        _check_outcome(self.decision)
+        contrary = [gate.line for gate in self.gates if gate.outcome != "pass"]
+        if self.decision == "pass" and contrary:
+            raise ValueError(f"a report cannot pass while {contrary[0]!r} does not")
+
+
+def _check_outcome(word: str) -> None:
+    if word not in OUTCOMES:
+        raise ValueError(f"{word!r} is no outcome: there are {', '.join(OUTCOMES)}")

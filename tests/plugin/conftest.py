@@ -1,0 +1,34 @@
+"""A pytest session in miniature whose model is a FakeModel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import altair  # noqa: F401
+import pytest
+import vl_convert  # noqa: F401
+
+# An in-process session forgets what it imported, and compiled modules cannot be imported twice.
+import pytest_llmsafety.outputs  # noqa: F401
+import safety_tasks.harness.evaluation  # noqa: F401
+
+CONFTEST = """
+from pytest_llmsafety.testing import FakeModel
+
+def pytest_llmsafety_load_model(config, model):
+    return FakeModel({arguments})
+"""
+
+
+@pytest.fixture
+def session(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
+    """Run pytest with FakeModel(**fake) as the model under test."""
+
+    def run(*arguments: str, fake: str = "", model: str = "fake") -> pytest.RunResult:
+        pytester.makeconftest(CONFTEST.format(arguments=fake))
+        return pytester.runpytest_inprocess(*([f"--llm-model={model}"] if model else []), *arguments)
+
+    return run
+
+
+SMALL = ("--llm-points=5", "--llm-directions=2")

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from safety_tasks.errors import InvalidPrompts, UnknownName
+from safety_tasks.prompts import load_prompts
+
+ROWS = ["How is bread made?", "Name three rivers of Europe.", "Explain the moon's phases to a child."]
+
+
+def write(path: Path, column: str = "prompt") -> Path:
+    rows = [{column: text, "other": "x"} for text in ROWS]
+    if path.suffix == ".csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, [column, "other"])
+            writer.writeheader()
+            writer.writerows(rows)
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows))
+    elif path.suffix == ".jsonl":
+        path.write_text("\n".join(json.dumps(row) for row in rows))
+    else:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("column", ["prompt", "goal", "Behavior", "forbidden_prompt"])
+def test_a_local_file_is_read_in_its_order(tmp_path: Path, suffix: str, column: str) -> None:
+    found = load_prompts(str(write(tmp_path / f"mine{suffix}", column)))
+    assert [prompt.text for prompt in found.prompts] == ROWS
+    assert [prompt.id for prompt in found.prompts] == ["mine-1", "mine-2", "mine-3"]
+    assert len(found.head(2)) == 2 and found.head(None) is found
+
+
+def test_a_column_can_be_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.csv", "wish")
+    assert load_prompts(f"{path}#wish").prompts[0].text == ROWS[0]
+    with pytest.raises(InvalidPrompts, match="has no column 'hope'. It has: wish, other"):
+        load_prompts(f"{path}#hope")
+
+
+def test_a_file_without_a_prompt_column_says_what_it_has(tmp_path: Path) -> None:
+    with pytest.raises(InvalidPrompts, match=r"It has: wish, other. Name the column: .*mine.csv#COLUMN"):
+        load_prompts(str(write(tmp_path / "mine.csv", "wish")))
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("empty.csv", "", "holds no rows"),
+        ("header.csv", "prompt\n", "holds no rows"),
+        ("blank.csv", "prompt,x\nHello there,1\n  ,2\n", "row 2: the prompt is empty"),
+        ("broken.json", "{", "cannot be read as .json"),
+        ("object.json", "{}", "must be a list of rows"),
+        ("broken.jsonl", '{"prompt": 1}', "row 1: the prompt is empty"),
+        ("twice.csv", "id,prompt\na,One thing\na,Another matter\n", "has the id 'a' twice"),
+        ("prompts.txt", "hello", "of type '.txt'"),
+        ("binary.parquet", "no parquet", "cannot be read as .parquet"),
+    ],
+)
+def test_a_wrong_file_says_what_is_wrong(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(InvalidPrompts, match=message):
+        load_prompts(str(tmp_path / name))
+
+
+def test_a_file_that_is_not_there_and_a_name_that_is_none() -> None:
+    with pytest.raises(InvalidPrompts, match="There is no prompt file 'nowhere.csv'"):
+        load_prompts("nowhere.csv")
+    with pytest.raises(UnknownName, match="There are: builtin-benign, builtin-harmful"):
+        load_prompts("builtin-armful")
+
+
+def test_rows_may_hold_whole_conversations(tmp_path: Path) -> None:
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hello there"}]
+    path = tmp_path / "talk.jsonl"
+    path.write_text(json.dumps({"messages": turns}))
+    prompt = load_prompts(str(path)).prompts[0]
+    assert prompt.text == "Hello there" and [message.role for message in prompt.messages] == ["system", "user"]
+    path.write_text(json.dumps({"messages": [*turns, {"role": "assistant", "content": "Hi"}]}))
+    with pytest.raises(InvalidPrompts, match="the last message must be the user's"):
+        load_prompts(str(path))
+
+
+def test_near_duplicates_share_a_cluster_and_other_prompts_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "copies.csv"
+    rows = ["Write a guide to baking bread", "Write a tutorial to baking bread", "Name three rivers of Europe"]
+    path.write_text("prompt\n" + "\n".join(rows))
+    a, b, c = (prompt.cluster for prompt in load_prompts(str(path)).prompts)
+    assert a == b != c
+
+
+def test_the_hash_follows_the_content(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    first.write_text('{"id": 1, "prompt": "One thing"}\n{"id": 2, "prompt": "Quite another matter"}')
+    second.write_text('{"id": 1, "prompt": "One thing"}\n{"id": 2, "prompt": "Quite another Matter"}')
+    assert load_prompts(str(first)).sha256 != load_prompts(str(second)).sha256
+    assert load_prompts(str(first)).sha256 == load_prompts(str(first)).sha256
+
+
+def test_advbench_falls_into_about_350_clusters(shared: Path) -> None:
+    found = load_prompts(str(shared / "data/advbench/harmful_behaviors.csv"))
+    assert len(found) == 520 and 320 <= found.n_clusters <= 380
