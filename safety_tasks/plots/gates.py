@@ -12,7 +12,7 @@ from safety_tasks.plots.style import MET, NEUTRAL, OUTCOMES, chart, styled
 if TYPE_CHECKING:
     import altair as alt
 
-    from safety_tasks.report.records import GateRow
+    from safety_tasks.records import GateRow
 
 
 def gates_chart(gates: Sequence[GateRow], width: int = 480) -> alt.VConcatChart:

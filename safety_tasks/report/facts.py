@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from safety_tasks.report.records import GateRow, Report
+from safety_tasks.records import GateRow, Report
 from safety_tasks.report.redaction import plain
 
 SCHEMA = "llmsafety-report/1"

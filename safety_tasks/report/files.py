@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 
 from safety_tasks.errors import InvalidSetting
+from safety_tasks.records import Report
 from safety_tasks.report.facts import report_to_dict
 from safety_tasks.report.page import render_html
-from safety_tasks.report.records import Report
 
 
 def write_report(report: Report, html_path: Path) -> tuple[Path, Path]:

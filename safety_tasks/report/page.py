@@ -13,10 +13,10 @@ from markupsafe import Markup
 from safety_tasks.intervals import effective_n
 from safety_tasks.landscape import Landscape
 from safety_tasks.plots import gate_chart, landscape_svg, safety_chart, shares_chart
+from safety_tasks.records import Report
 from safety_tasks.report import wording
 from safety_tasks.report.bundle import chart_script
 from safety_tasks.report.facts import report_to_dict
-from safety_tasks.report.records import Report
 from safety_tasks.report.redaction import plain
 
 _BESIDE_VISAGE = ("basin_width", "mean_safety")
