@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 # Templates such as Llama 3.1's print today's date; a measurement must not depend on the day. Theirs by default.
 _TODAY = datetime.datetime(2024, 7, 26)
+_STRFTIME = re.compile(r"""strftime_now\(\s*(?P<quote>['"])(?P<format>.+?)(?P=quote)\s*\)""")
 
 
 class Rendered(NamedTuple):
@@ -37,13 +39,18 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], chat
             [message._asdict() for message in messages],
             tokenize=False,
             add_generation_prompt=True,
+            chat_template=_frozen(tokenizer.get_chat_template()),
             date_string=_TODAY.strftime("%d %b %Y"),
-            strftime_now=_TODAY.strftime,
         )
     except Exception as error:  # jinja2 raises whatever a template asks it to
         roles = ", ".join(message.role for message in messages)
         raise InvalidModel(f"The model's chat template does not take the roles {roles}: {error}") from error
     return Rendered(str(text), is_templated=True)
+
+
+def _frozen(template: str) -> str:
+    """The template with the dates that it asks for written in; formats that it computes stay today's."""
+    return _STRFTIME.sub(lambda call: repr(_TODAY.strftime(call["format"])), template)
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -64,7 +64,12 @@ class HuggingFaceEngine:
         return render(self.tokenizer, messages, chat)
 
     def token_budget(self, prompts: Sequence[Rendered], wanted: int) -> int:
-        """Cut to the room that the model's positions leave; raises InvalidPrompts when a prompt fills them."""
+        """Cut to the model's own limit on answers, and to the room that its positions leave.
+
+        The own limit is ``max_new_tokens`` of the generation configuration, where a model sets one. Raises
+        InvalidPrompts when a prompt fills all positions.
+        """
+        wanted = min(wanted, self.model.generation_config.max_new_tokens or wanted)
         positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         if positions is None:
             return wanted

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from pytest_llmsafety.testing import FakeModel
+from safety_tasks import measurement
+from safety_tasks.chat import Rendered
+from safety_tasks.decoding import Completion
+from safety_tasks.errors import JudgeFailed
+from safety_tasks.judges import Harm, Verdict
+from safety_tasks.measurement import Question, measure
+from safety_tasks.points import ORIGIN, grid
+from safety_tasks.prompts import load_prompts
+from safety_tasks.settings import Settings
+
+PROMPTS = load_prompts("builtin-harmful").head(5).prompts
+GRID = Settings(points=3, directions=1, radius=0.5)
+
+
+class Recorder(FakeModel):
+    """A FakeModel that keeps what it was asked to generate."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]
+        self.asked: list[tuple[float, list[str], int, tuple[str, ...]]] = []
+
+    def generate(
+        self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...]
+    ) -> list[Completion]:
+        self.asked.append((self.alpha, [prompt.text for prompt in prompts], max_new_tokens, stop_strings))
+        return super().generate(prompts, max_new_tokens, stop_strings)
+
+
+def test_a_prompt_that_two_tasks_ask_at_a_point_is_answered_once() -> None:
+    engine = Recorder()
+    twice = [Question(prompt, (ORIGIN,), GRID) for prompt in (*PROMPTS, *PROMPTS[:2])]
+    answers, _ = measure(engine, twice)
+    assert [len(texts) for _, texts, _, _ in engine.asked] == [5]
+    assert answers[0] == answers[5] and len(answers) == 7
+
+
+def test_rows_stop_early_only_where_a_keyword_judge_reads_them_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    class HarmlessJudge:
+        name = "tiny-judge"
+
+        def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Harm]:
+            return [Harm.HARMLESS for _ in completions]
+
+    monkeypatch.setattr(measurement, "get_harm_judge", lambda name: HarmlessJudge())
+    engine = Recorder()
+    whole = Settings(points=3, directions=1, harm_judge="tiny-judge")
+    measure(engine, [Question(PROMPTS[0], (ORIGIN,), GRID), *(Question(p, (ORIGIN,), whole) for p in PROMPTS[:2])])
+    assert [(len(texts), bool(stops)) for _, texts, _, stops in engine.asked] == [(2, False)]
+    engine.asked.clear()
+    measure(engine, [Question(prompt, (ORIGIN,), GRID) for prompt in PROMPTS])
+    assert [(len(texts), bool(stops)) for _, texts, _, stops in engine.asked] == [(5, True)]
+
+
+def test_the_model_is_back_at_the_origin_when_coherence_is_read() -> None:
+    class Careful(FakeModel):
+        def mean_nll(self, prompts: Sequence[Rendered], completions: Sequence[Completion]) -> list[float]:
+            assert self.alpha == 0
+            return super().mean_nll(prompts, completions)
+
+    answers, facts = measure(
+        Careful(basin=(-0.3, 0.3), beyond="noise"), [Question(p, grid(GRID), GRID) for p in PROMPTS]
+    )
+    assert facts["coherence_cut"] == 3.0
+    outside = [answer for row in answers for answer in row if answer.point != ORIGIN]
+    assert {(a.verdict, a.coherent) for a in outside} == {(Verdict.COMPLIED, False)}
+    assert {row[0].coherent for row in answers} == {None}, "a refusal needs no coherence"
+
+
+def test_a_judge_that_skips_an_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lazy:
+        name, stop_strings = "lazy", ()
+
+        def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Verdict]:
+            return [Verdict.REFUSED]
+
+    monkeypatch.setattr(measurement, "get_judge", lambda name: Lazy())
+    with pytest.raises(JudgeFailed, match="did not read every completion"):
+        measure(FakeModel(), [Question(prompt, (ORIGIN,), GRID) for prompt in PROMPTS])
+
+
+def test_a_system_prompt_opens_the_conversation() -> None:
+    question = Question(PROMPTS[0], (ORIGIN,), Settings(system_prompt="Be kind."))
+    assert [message.role for message in question.messages] == ["system", "user"]
+    assert question.messages[0].content == "Be kind."
