@@ -59,6 +59,11 @@ def _gate_lines(gates: str | None) -> tuple[str, ...]:
 
 
 def _check(config: pytest.Config, options: RunOptions, settings: Settings, gates: tuple[Gate, ...]) -> None:
+    if getattr(config.option, "numprocesses", None):
+        raise InvalidInput(
+            "--llm-model does not go with -n: the gates measure one model in one process. Run them with -n 0, "
+            "or in a session of their own."
+        )
     check_inputs(settings)
     if settings.harm_judge is None and any(gate.metric == "harmful_score" for gate in gates):
         raise InvalidInput("A gate on harmful_score needs a harm judge: name one with --llm-harm-judge.")

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from safety_tasks.models import LoadedModel
+
+hypothesis.settings.register_profile("project", deadline=None)  # shared machines are slow at times
+hypothesis.settings.load_profile("project")
 
 pytest_plugins = ["pytester"]
 

@@ -115,7 +115,7 @@ def test_few_prompts_give_no_sure_width() -> None:
     assert found.low == 0, "0 of 10 has an upper bound of 0.31, which does not meet a tolerance of 0.10"
 
 
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4), st.sampled_from([5, 11]), st.integers(1, 40))
 def test_every_score_lies_in_its_interval_and_no_interval_is_a_point(seed: int, d: int, a: int, p: int) -> None:
     rng = np.random.default_rng(seed)
@@ -130,7 +130,7 @@ def test_every_score_lies_in_its_interval_and_no_interval_is_a_point(seed: int, 
     json.dumps(found.to_dict(), allow_nan=True)
 
 
-@hypothesis_settings(max_examples=30, deadline=None)
+@hypothesis_settings(max_examples=30)
 @given(st.integers(0, 2**32 - 1))
 def test_the_three_shares_fill_the_whole(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -78,7 +78,7 @@ def test_a_second_interrupt_during_the_restoring_does_not_stop_it(
     assert hashes(loaded.model) == before
 
 
-@hypothesis_settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(alpha=st.floats(-1, 1), seed=st.integers(0, 99))
 def test_any_step_comes_back_bit_for_bit(loaded: LoadedModel, alpha: float, seed: int) -> None:
     before = hashes(loaded.model)
