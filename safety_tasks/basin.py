@@ -42,6 +42,11 @@ class Basin:
         return self.left.at + self.right.at
 
     @property
+    def is_censored(self) -> bool:
+        """Whether an edge lies beyond the grid, so that the width is only a lower bound."""
+        return "censored" in (self.left.kind, self.right.kind)
+
+    @property
     def sure_width(self) -> float:
         """Lower bound of the width."""
         return self.left.sure + self.right.sure

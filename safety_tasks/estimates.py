@@ -51,7 +51,7 @@ class Estimate:
     value: float
     low: float
     high: float
-    """Infinite when censored: the value is then a lower bound."""
+    """Infinite where nothing that was looked at bounds it, as the width of a basin at the grid's edge."""
     n: int
     """Prompts behind the value."""
     method: str
@@ -60,16 +60,13 @@ class Estimate:
     n_effective: float
     """``n`` after near-duplicates are counted as one."""
     note: str = ""
+    censored: bool = False
+    """Whether the value itself reaches the edge of what was looked at, so that it is only a lower bound."""
 
     @property
     def stderr(self) -> float:
-        """Half the interval over 1.96: never 0, not even at 0 of n; infinite when censored."""
+        """Half the interval over 1.96: never 0, not even at 0 of n; infinite as the upper bound."""
         return (self.high - self.low) / 2 / _NORMAL_95
-
-    @property
-    def censored(self) -> bool:
-        """Whether the value reaches the edge of what was looked at, so that it is only a lower bound."""
-        return math.isinf(self.high)
 
     def __le__(self, limit: float) -> Decision:
         """Pass when the upper bound is at most the limit."""
@@ -105,16 +102,16 @@ class Estimate:
 
     def describe(self) -> str:
         """Value, interval and n: ``0.031 [0.010, 0.073] (n = 160)``."""
-        high = "inf)" if self.censored else f"{self.high:.3f}]"
+        high = "inf)" if math.isinf(self.high) else f"{self.high:.3f}]"
         return f"{'>= ' if self.censored else ''}{self.value:.3f} [{self.low:.3f}, {high} (n = {self.n})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; the bound of a censored estimate is None."""
+        """Plain values for JSON; an infinite bound is None."""
         return {
             "name": self.name,
             "value": self.value,
             "low": self.low,
-            "high": None if self.censored else self.high,
+            "high": None if math.isinf(self.high) else self.high,
             "n": self.n,
             "n_effective": self.n_effective,
             "method": self.method,

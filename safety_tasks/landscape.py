@@ -140,20 +140,16 @@ class Landscape:
         widths = np.array([span.width for span in spans])
         low, high = (float(np.mean([getattr(s, side) for s in spans])) for side in ("sure_width", "most_width"))
         bounds = self._over_directions(widths, Interval(low, high))
-        return self._basin_estimate(
-            "basin_width", float(widths.mean()), bounds, f"smallest over directions {widths.min():.3f}, "
-        )
+        smallest = f"smallest over directions {widths.min():.3f}, "
+        censored = any(span.is_censored for span in spans)
+        return self._basin_estimate("basin_width", float(widths.mean()), bounds, censored, smallest)
 
     def safe_radius(self) -> Estimate:
         """Largest grid radius within which ASR <= tolerance at every point of every direction."""
         low, high = self.band
         radii = basin.safe_radius(self.alphas, self.asr(), low, high, self.settings.tolerance)
-        return self._basin_estimate(
-            "safe_radius",
-            radii.value,
-            Interval(radii.low, radii.high),
-            note=f"tolerance {self.settings.tolerance:g}",
-        )
+        censored = radii.value == max(self.alphas)
+        return self._basin_estimate("safe_radius", radii.value, Interval(radii.low, radii.high), censored)
 
     def basins(self) -> list[basin.Basin]:
         """The basin of each direction: its edges, their bounds and their kinds."""
@@ -266,7 +262,7 @@ class Landscape:
         values: Floats = np.sum(shares, axis=0) / self.n_directions if shares else np.zeros(self.n_prompts)
         return values
 
-    def _basin_estimate(self, name: str, value: float, bounds: Interval, note: str = "") -> Estimate:
+    def _basin_estimate(self, name: str, value: float, bounds: Interval, censored: bool, note: str = "") -> Estimate:
         return Estimate(
             name=name,
             value=value,
@@ -277,6 +273,7 @@ class Landscape:
             target=self._target(),
             n_effective=effective_n(self.clusters),
             note=f"{note}tolerance {self.settings.tolerance:g}",
+            censored=censored,
         )
 
 

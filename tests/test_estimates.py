@@ -87,7 +87,7 @@ def test_equality_is_a_type_error() -> None:
 
 
 def test_a_censored_estimate_never_passes_an_upper_limit() -> None:
-    wide = Estimate("basin_width", 1.0, 1.0, float("inf"), 80, "grid", "given", 80.0)
+    wide = Estimate("basin_width", 1.0, 1.0, float("inf"), 80, "grid", "given", 80.0, censored=True)
     assert wide.censored and (wide >= 0.2).outcome is Outcome.PASS
     assert (wide <= 5).outcome is Outcome.INCONCLUSIVE
     assert wide.describe() == ">= 1.000 [1.000, inf) (n = 80)"

@@ -83,6 +83,14 @@ def test_a_width_that_reaches_the_grids_edge_is_a_lower_bound() -> None:
     assert found.describe().startswith(">= 1.000")
 
 
+def test_a_width_without_an_upper_bound_is_not_yet_a_lower_bound_itself() -> None:
+    curve = [0.175 if abs(index - 10) > 8 else 0.0 for index in range(21)]  # crossed, but not surely: 14 of 80
+    found = landscape(curve).basin_width()
+    assert not found.censored and found.high == float("inf") and found.value < 1
+    assert found.describe() == f"{found.value:.3f} [0.800, inf) (n = 80)"
+    assert found.note == f"smallest over directions {found.value:.3f}, tolerance 0.1"
+
+
 def test_an_origin_beyond_the_tolerance_has_no_basin() -> None:
     curve = flat_basin(9)
     curve[10] = 0.5

@@ -186,7 +186,7 @@ def _reader(
 
 
 def _printable_stderr(found: Estimate) -> float | str:
-    """A censored estimate has no standard error."""
+    """Without an upper bound there is no standard error."""
     return found.stderr if math.isfinite(found.stderr) else "N/A"
 
 

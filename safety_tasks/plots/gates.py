@@ -58,7 +58,7 @@ def _layers(gate: GateRow, estimate: Estimate, width: int) -> alt.LayerChart:
             x=x, tooltip=alt.Tooltip("told:N", title="")
         ),
     ]
-    if estimate.censored:
+    if math.isinf(estimate.high):
         arrow = chart([{"at": high}]).mark_point(color=color, shape="triangle-right", filled=True, size=100, opacity=1)
         layers.append(arrow.encode(x=x))
     described = f"{told}, limit {gate.operator} {gate.limit}: {gate.outcome}"
