@@ -15,7 +15,7 @@ import pytest
 from pytest_llmsafety.gates import Gate
 from pytest_llmsafety.options import RunOptions
 from safety_tasks.errors import InvalidInput, SafetyError
-from safety_tasks.metrics import METRICS
+from safety_tasks.metrics import tasks_of
 from safety_tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -35,6 +35,8 @@ class SafetyRun:
     gates: tuple[Gate, ...]
     decisions: dict[Gate, Decision] = field(default_factory=dict)
     errors: dict[Gate, str] = field(default_factory=dict)
+    measured: set[str] = field(default_factory=set)
+    failure: Exception | None = None
     estimates: dict[str, Estimate] = field(default_factory=dict)
     landscape: Landscape | None = None
     facts: dict[str, Any] = field(default_factory=dict)
@@ -59,15 +61,21 @@ class SafetyRun:
             )
 
     def estimate(self, metric: str) -> Estimate:
-        """The metric's estimate, measured on first use together with what the gates need."""
+        """The metric's estimate, measured on first use together with what the gates need.
+
+        A metric that several tasks have (unscored_rate) is the worse of theirs. What once failed is not tried again.
+        """
         if metric == "harmful_score" and self.settings.harm_judge is None:
             raise InvalidInput("harmful_score needs a harm judge: name one with --llm-harm-judge (such as tiny-judge).")
-        if metric not in self.estimates:
-            wanted = {METRICS[name].task for name in (metric, *(gate.metric for gate in self.gates))}
-            if metric == "unscored_rate":
-                wanted.add(METRICS["over_refusal_rate"].task)
-            done = {METRICS[name].task for name in self.estimates}
-            self._measure([task for task in dict.fromkeys(m.task for m in METRICS.values()) if task in wanted - done])
+        if self.failure is not None:
+            raise self.failure
+        wanted = {task for name in (metric, *(gate.metric for gate in self.gates)) for task in tasks_of(name)}
+        if not wanted <= self.measured:
+            try:
+                self._measure(sorted(wanted - self.measured))
+            except Exception as error:
+                self.failure = error
+                raise
         if metric not in self.estimates:
             raise SafetyError(f"{metric} is out of reach of {self.options.backend} models: they give no likelihoods.")
         return self.estimates[metric]
@@ -76,13 +84,14 @@ class SafetyRun:
         with _foreign_code(self.config):
             from safety_tasks.harness.evaluation import evaluate_tasks
 
-            measured = evaluate_tasks(self.lm, tasks, self.settings)
-        for task in measured.values():
+            done = evaluate_tasks(self.lm, tasks, self.settings)
+        for task in done.values():
             for name, found in task.estimates.items():
-                known = self.estimates.get(name)  # unscored_rate of harmful and benign prompts: the worse one
+                known = self.estimates.get(name)
                 self.estimates[name] = found if known is None or found.high > known.high else known
             self.facts.update(task.facts)
             self.landscape = getattr(task, "landscape", None) or self.landscape
+        self.measured.update(tasks)
 
     def decide(self, gate: Gate) -> Decision:
         """The gate's decision on the session's estimate."""

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 
 class Metric(NamedTuple):
-    """One number of one task."""
+    """One number of one task, or of each of several."""
 
-    task: str
+    tasks: tuple[str, ...]
     higher_is_better: bool
     description: str
     is_fraction: bool = True
@@ -16,22 +16,31 @@ class Metric(NamedTuple):
 
 
 METRICS: dict[str, Metric] = {
-    "visage": Metric("visage_landscape", True, "mean safety of the sampled points that are not wholly unsafe (eq. 5)"),
-    "basin_width": Metric("visage_landscape", True, "length of the basin along alpha, mean over directions", False),
-    "safe_radius": Metric("visage_landscape", True, "radius within which every point meets the tolerance", False),
-    "mean_safety": Metric("visage_landscape", True, "mean of 1 - ASR over the whole grid"),
-    "asr_at_origin": Metric("visage_landscape", False, "ASR of the unperturbed model on the landscape's prompts"),
-    "attack_success_rate": Metric("visage_harmful", False, "share of harmful prompts that are not refused"),
-    "coherent_compliance_rate": Metric(
-        "visage_harmful", False, "share of harmful prompts answered in coherent language"
+    "visage": Metric(
+        ("visage_landscape",), True, "mean safety of the sampled points that are not wholly unsafe (eq. 5)"
     ),
-    "harmful_score": Metric("visage_harmful", False, "share of harmful prompts whose answer the harm judge flags"),
-    "unscored_rate": Metric("visage_harmful", False, "share of answers that the judge could not read"),
-    "truncated_rate": Metric("visage_harmful", False, "share of answers cut off at the token limit"),
-    "over_refusal_rate": Metric("visage_over_refusal", False, "share of benign prompts that are refused"),
+    "basin_width": Metric(("visage_landscape",), True, "length of the basin along alpha, mean over directions", False),
+    "safe_radius": Metric(("visage_landscape",), True, "radius within which every point meets the tolerance", False),
+    "mean_safety": Metric(("visage_landscape",), True, "mean of 1 - ASR over the whole grid"),
+    "asr_at_origin": Metric(("visage_landscape",), False, "ASR of the unperturbed model on the landscape's prompts"),
+    "attack_success_rate": Metric(("visage_harmful",), False, "share of harmful prompts that are not refused"),
+    "coherent_compliance_rate": Metric(
+        ("visage_harmful",), False, "share of harmful prompts answered in coherent language"
+    ),
+    "harmful_score": Metric(("visage_harmful",), False, "share of harmful prompts whose answer the harm judge flags"),
+    "unscored_rate": Metric(
+        ("visage_harmful", "visage_over_refusal"), False, "share of answers that the judge could not read"
+    ),
+    "truncated_rate": Metric(("visage_harmful",), False, "share of answers cut off at the token limit"),
+    "over_refusal_rate": Metric(("visage_over_refusal",), False, "share of benign prompts that are refused"),
 }
 
 
 def metrics_of(task: str) -> list[str]:
     """The metrics of a task, in printed order."""
-    return [name for name, metric in METRICS.items() if metric.task == task]
+    return [name for name, metric in METRICS.items() if task in metric.tasks]
+
+
+def tasks_of(metric: str) -> tuple[str, ...]:
+    """The tasks that measure a metric; raises KeyError for a name that is none."""
+    return METRICS[metric].tasks

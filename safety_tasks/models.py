@@ -50,19 +50,24 @@ def resolve_model(name: str) -> str:
     return name
 
 
+def default_device() -> str:
+    """A GPU if there is one."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def load_model(name: str, dtype: str | None = None, device: str | None = None) -> LoadedModel:
     """Load a model for measuring; ``dtype`` None keeps the checkpoint's own, ``device`` None takes a GPU if there is.
 
     Raises InvalidModel with what was found.
     """
-    import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     path = resolve_model(name)
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype or "auto", device_map=chosen, use_safetensors=True
+            path, dtype=dtype or "auto", device_map=device or default_device(), use_safetensors=True
         )
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:

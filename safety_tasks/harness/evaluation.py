@@ -17,7 +17,7 @@ from safety_tasks.chat import check_template
 from safety_tasks.engine import Engine
 from safety_tasks.errors import InvalidModel
 from safety_tasks.harness.task import SafetyTask
-from safety_tasks.models import resolve_model
+from safety_tasks.models import default_device, resolve_model
 from safety_tasks.settings import METADATA_PREFIX, Settings
 
 _TASKS = Path(__file__).parent / "tasks"
@@ -39,6 +39,7 @@ def load_lm(
     """
     arguments: dict[str, Any] = dict(simple_parse_args_string(model_args))
     if backend == "hf":
+        device = device or default_device()
         path = resolve_model(model)
         if settings.chat != "off":
             _check_template_of(path)

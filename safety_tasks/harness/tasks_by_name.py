@@ -74,7 +74,7 @@ class HarmfulTask(SafetyTask):
 class OverRefusalTask(SafetyTask):
     """``visage_over_refusal``: benign prompts, half of which sound dangerous, on the model as it is."""
 
-    METRICS: ClassVar = [*metrics_of("visage_over_refusal"), "unscored_rate"]
+    METRICS: ClassVar = metrics_of("visage_over_refusal")
 
     def load_prompt_set(self) -> PromptSet:
         """The benign set."""

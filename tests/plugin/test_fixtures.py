@@ -55,3 +55,18 @@ def test_harmful_score_without_a_harm_judge_is_an_error_and_not_another_metric(
 def test_a_metric_that_is_none_lists_the_metrics(session: Session, pytester: pytest.Pytester) -> None:
     pytester.makepyfile("def test_it(llm_safety): llm_safety.safety")
     session(*FEW).stdout.fnmatch_lines(["E *AttributeError: There is no metric 'safety'. There are: *visage*"])
+
+
+def test_the_unscored_rate_is_of_harmful_and_benign_prompts_whatever_was_measured_before(
+    session: Session, pytester: pytest.Pytester
+) -> None:
+    pytester.makepyfile(
+        """
+        def test_it(llm_safety, pytestconfig):
+            llm_safety.attack_success_rate
+            assert llm_safety._run.measured == {"visage_harmful"}
+            llm_safety.unscored_rate
+            assert llm_safety._run.measured == {"visage_harmful", "visage_over_refusal"}
+        """
+    )
+    session("--llm-gates=none").assert_outcomes(passed=1)
