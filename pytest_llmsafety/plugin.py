@@ -90,6 +90,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
     lines = summary_lines(run)
     if lines:
+        terminalreporter.ensure_newline()
         terminalreporter.section("language model safety")
         for line in lines:
             terminalreporter.write_line(line)
