@@ -11,7 +11,7 @@ from safety_tasks.chat import Rendered, render
 from safety_tasks.decoding import Completion, decode, encode, mean_nll
 from safety_tasks.directions import NOISE_VERSION, Direction
 from safety_tasks.errors import InvalidPrompts
-from safety_tasks.models import LoadedModel
+from safety_tasks.models import LoadedModel, display_name
 from safety_tasks.prompts import Message
 from safety_tasks.weights import Weights, fingerprint
 
@@ -104,7 +104,7 @@ class HuggingFaceEngine:
         """Path, class, dtype, device, fingerprint of the weights, versions."""
         parameter = next(self.model.parameters())
         return {
-            "model": str(self.model.name_or_path),
+            "model": display_name(str(self.model.name_or_path)),
             "architecture": type(self.model).__name__,
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "dtype": str(parameter.dtype).removeprefix("torch."),

@@ -50,6 +50,11 @@ def resolve_model(name: str) -> str:
     return name
 
 
+def display_name(path: str) -> str:
+    """What a report calls a model: the name of an embedded one, else the path or hub id it was loaded from."""
+    return next((name for name in NAMES if Path(path) == model_path(name)), path)
+
+
 def default_device() -> str:
     """A GPU if there is one."""
     import torch

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,10 +54,25 @@ def load_lm(
     elif model:
         arguments.setdefault("model" if "completions" in backend else "pretrained", model)
     try:
-        lm_class = get_model(backend)
-        return lm_class.create_from_arg_obj(arguments, {"device": device, "batch_size": batch_size or 1})
+        with _bars_on_terminals_only():
+            return get_model(backend).create_from_arg_obj(arguments, {"device": device, "batch_size": batch_size or 1})
     except (OSError, ValueError, KeyError) as error:
         raise InvalidModel(f"lm_eval's model type {backend!r} could not load {model!r}: {error}") from error
+
+
+@contextmanager
+def _bars_on_terminals_only() -> Iterator[None]:
+    """Keep transformers' progress bars out of logs."""
+    from transformers.utils import logging as bars
+
+    if sys.stderr.isatty() or not bars.is_progress_bar_enabled():
+        yield
+        return
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        bars.enable_progress_bar()
 
 
 def _check_template_of(path: str) -> None:

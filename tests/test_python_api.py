@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+import safety_tasks
+from safety_tasks import measure_landscape
+from safety_tasks.errors import InvalidSetting, UnknownName
+
+FEW = {"n_prompts": 8, "points": 3, "directions": 2}
+
+
+def test_every_public_name_is_there_and_the_list_is_sorted() -> None:
+    assert safety_tasks.__all__ == sorted(safety_tasks.__all__)
+    for name in safety_tasks.__all__:
+        assert getattr(safety_tasks, name) is not None
+
+
+def test_a_name_that_is_not_public_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'measure'"):
+        safety_tasks.measure  # noqa: B018
+
+
+def test_the_signature_shows_every_setting_with_its_default() -> None:
+    parameters = inspect.signature(measure_landscape).parameters
+    assert parameters["points"].default == 21 and parameters["judge"].default == "keywords-advbench"
+    assert list(parameters)[:4] == ["model", "dtype", "device", "batch_size"]
+
+
+def test_an_embedded_model_gives_a_landscape() -> None:
+    landscape = measure_landscape("tiny-aligned", **FEW)
+    assert landscape.asr().shape == (2, 3)
+    assert landscape.facts["model"] == "tiny-aligned" and landscape.facts["prompts"] == "builtin-harmful"
+    assert landscape.asr_at_origin().value <= 1 / 8
+
+
+def test_the_same_run_gives_the_same_landscape() -> None:
+    first, second = (measure_landscape("tiny-aligned", **FEW) for _ in range(2))
+    assert (first.verdicts == second.verdicts).all()
+    assert first.facts == second.facts
+
+
+def test_wrong_options_are_said_before_the_model_loads() -> None:
+    with pytest.raises(UnknownName, match="There is no option 'pionts'"):
+        measure_landscape("no/model/here", pionts=3)
+    with pytest.raises(InvalidSetting):
+        measure_landscape("no/model/here", points=2)
