@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_llmsafety.gates import PRESETS, Gate, parse_gates
-from pytest_llmsafety.options import RunOptions, given_options
+from pytest_llmsafety.options import RunOptions, given_options, is_true
 from pytest_llmsafety.run import SafetyRun
 from safety_tasks.errors import InvalidInput, SafetyError, UnknownName
 from safety_tasks.inputs import check_inputs
@@ -37,9 +38,7 @@ def _run_options(given: dict[str, Any]) -> RunOptions:
         given["gate"] = given["gate"].splitlines()
     if isinstance(given.get("gates"), list):
         given["gates"] = "\n".join(given["gates"]) or "none"
-    if isinstance(given.get("require"), str):
-        given["require"] = given["require"].lower() in ("1", "true", "yes", "on")
-    return RunOptions(**{**given, "gate": tuple(given.get("gate", ()))})
+    return RunOptions(**{**given, "gate": tuple(given.get("gate", ())), "require": is_true(given.get("require"))})
 
 
 def _positive(name: str, text: str) -> int:
@@ -64,6 +63,9 @@ def _check(config: pytest.Config, options: RunOptions, settings: Settings, gates
             "--llm-model does not go with -n: the gates measure one model in one process. Run them with -n 0, "
             "or in a session of their own."
         )
+    report = Path(options.report or "report.html")
+    if report.is_dir() or report.suffix.lower() == ".json":
+        raise InvalidInput(f"--llm-report is {str(report)!r}: it must name the HTML file; the JSON goes beside it.")
     check_inputs(settings)
     if settings.harm_judge is None and any(gate.metric == "harmful_score" for gate in gates):
         raise InvalidInput("A gate on harmful_score needs a harm judge: name one with --llm-harm-judge.")

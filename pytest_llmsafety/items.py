@@ -39,12 +39,18 @@ class GateItem(pytest.Item):
         self.run = run
 
     def setup(self) -> None:
-        """Measure what the gate needs."""
+        """Measure what the gate needs; what goes wrong is said once, in full, by the first gate."""
+        if self.config.getoption("setuponly") or self.config.getoption("setupplan"):
+            return
+        told = ""
         try:
             estimate = self.run.estimate(self.gate.metric)
-        except Exception as error:
-            self.run.errors[self.gate] = str(error) if isinstance(error, SafetyError) else repr(error)
-            raise
+        except SafetyError as error:
+            summary = str(error).strip().splitlines()[-1]
+            told = "not measured, for the reason given at the first gate" if self.run.errors else str(error)
+            self.run.errors[self.gate] = summary
+        if told:
+            pytest.fail(told, pytrace=False)
         self.user_properties += [
             (f"llm.{estimate.name}", estimate.value),
             (f"llm.{estimate.name}.low", estimate.low),
@@ -66,7 +72,7 @@ class GateItem(pytest.Item):
 
     def reportinfo(self) -> tuple[Path, None, str]:
         """Where the gate stands and what it says."""
-        return self.path, None, f"gate: {self.name}"
+        return self.config.rootpath / self.nodeid.partition("::")[0], None, f"gate: {self.name}"
 
 
 def gate_path(config: pytest.Config) -> Path:

@@ -16,6 +16,9 @@ import pytest
 
 from safety_tasks.settings import Settings, option
 
+NO_MODEL = "no model under test: name one with --llm-model, the ini key llm_model or LLMSAFETY_MODEL"
+_TRUE = ("1", "true", "yes", "on")
+
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
@@ -34,7 +37,7 @@ class RunOptions:
     report: str | None = option(
         None, "HTML report, with the same facts as JSON beside it (default: .llmsafety/report.html)"
     )
-    require: bool = option(False, "without a model, tests that need one are errors instead of skips")
+    require: bool = option(False, "without a model, the session is an error instead of skipping what needs one")
 
 
 def declared() -> Iterator[tuple[type, dataclasses.Field[Any]]]:
@@ -69,6 +72,18 @@ def given_options(config: pytest.Config, record: type[Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
+def is_true(value: object) -> bool:
+    """Whether a flag from the command line, the environment or the ini file is on."""
+    return value is True or str(value).lower() in _TRUE
+
+
+def refuse_to_go_without_a_model(given: dict[str, Any], config: pytest.Config) -> None:
+    """A usage error where a model is required, or gates are asked for by hand: such a session must not be green."""
+    asked = config.getoption("llm_gate") or config.getoption("llm_gates")
+    if is_true(given.get("require", False)) or asked:
+        raise pytest.UsageError(f"There is {NO_MODEL}.")
+
+
 def _given(config: pytest.Config, name: str) -> Any:
     value = config.getoption(f"llm_{name}")
     if value is None:
@@ -79,5 +94,5 @@ def _given(config: pytest.Config, name: str) -> Any:
 
 
 def _ini_type(field: dataclasses.Field[Any]) -> Any:
-    """Lists and flags have ini types of their own; numbers stay text, which every supported pytest reads."""
+    """Lists and flags have ini types of their own; numbers are text (in pytest.toml too: ``llm_points = "5"``)."""
     return "linelist" if field.name == "gates" else "bool" if field.name == "require" else "string"

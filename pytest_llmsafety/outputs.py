@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from pytest_llmsafety.gates import Gate
@@ -16,7 +17,9 @@ def summary_lines(run: SafetyRun) -> list[str]:
     """The gates as aligned text, what was measured besides, the decision and the report's path."""
     if not run.gates and not run.estimates:
         return []
-    rows = [_gate_cells(row) for row in gate_rows(run)]
+    gates = gate_rows(run)
+    reasons = [row.sentence if row.outcome == "error" else "" for row in gates]
+    rows = [_gate_cells(row, reason) for row, reason in zip(gates, _once(reasons), strict=True)]
     gated = {gate.metric for gate in run.gates}
     rows += [("", name, found.describe(), "") for name, found in run.estimates.items() if name not in gated]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
@@ -29,7 +32,7 @@ def summary_lines(run: SafetyRun) -> list[str]:
             "stopped early); run without -k, -x and --deselect, or with --llm-gates none"
         )
     lines.append(f"decision: {run.decision}" if run.gates else "decision: none (no gates)")
-    return [*lines, f"report: {report_path(run)}"]
+    return [*lines, f"report: {run.report_problem or report_path(run)}"]
 
 
 def gate_rows(run: SafetyRun) -> list[GateRow]:
@@ -44,9 +47,14 @@ def _gate_row(run: SafetyRun, gate: Gate) -> GateRow:
     return GateRow(gate.line, outcome, sentence, run.estimates.get(gate.metric), gate.limit, gate.operator)
 
 
-def _gate_cells(row: GateRow) -> tuple[str, str, str, str]:
-    value = row.estimate.describe() if row.estimate else "not measured"
-    return row.outcome.upper(), row.line, value, row.sentence if row.outcome == "error" else ""
+def _gate_cells(row: GateRow, reason: str) -> tuple[str, str, str, str]:
+    value = "not measured" if row.estimate is None else row.estimate.describe()
+    return row.outcome.upper(), row.line, value, reason
+
+
+def _once(reasons: list[str]) -> list[str]:
+    """Each reason where it first stands, and nothing where it stands again."""
+    return [reason if reason not in reasons[:index] else "" for index, reason in enumerate(reasons)]
 
 
 def report_path(run: SafetyRun) -> Path:
@@ -55,11 +63,18 @@ def report_path(run: SafetyRun) -> Path:
     return run.config.invocation_params.dir / given if given else run.config.rootpath / _FOLDER / "report.html"
 
 
-def write_reports(run: SafetyRun) -> None:
-    """Write the HTML report and the JSON beside it, if anything was gated or measured."""
+def write_reports(run: SafetyRun) -> bool:
+    """Write the HTML report and the JSON beside it, if anything was gated or measured; False if that failed."""
     if not run.gates and not run.estimates:
-        return
-    path = report_path(run)
+        return True
+    try:
+        _write(run, report_path(run))
+    except OSError as error:
+        run.report_problem = f"not written: {error}"
+    return not run.report_problem
+
+
+def _write(run: SafetyRun, path: Path) -> None:
     if path.parent.name == _FOLDER:
         path.parent.mkdir(parents=True, exist_ok=True)
         (path.parent / ".gitignore").write_text("*\n")
@@ -71,7 +86,7 @@ def write_reports(run: SafetyRun) -> None:
         landscape=run.landscape,
         settings=run.settings.to_dict(),
         facts=run.facts,
-        command=" ".join(["pytest", *run.config.invocation_params.args]),
+        command=shlex.join(["pytest", *map(str, run.config.invocation_params.args)]),
     )
     write_report(report, path)
 

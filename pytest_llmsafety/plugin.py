@@ -6,18 +6,22 @@ Importing it imports the standard library and pytest only; nothing is measured, 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_llmsafety import hookspecs
-from pytest_llmsafety.options import RunOptions, add_options, given_options
+from pytest_llmsafety.options import (
+    NO_MODEL,
+    RunOptions,
+    add_options,
+    given_options,
+    refuse_to_go_without_a_model,
+)
 
 if TYPE_CHECKING:
     from pytest_llmsafety.fixtures import LanguageModel, Safety
     from pytest_llmsafety.run import SafetyRun
-
-NO_MODEL = "no model under test: name one with --llm-model, the ini key llm_model or LLMSAFETY_MODEL"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,7 +36,11 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Check the options and prepare the run, if a model is given."""
-    if "model" not in given_options(config, RunOptions) or config.getoption("help", False):
+    if config.getoption("help", False):
+        return
+    given = given_options(config, RunOptions)
+    if "model" not in given:
+        refuse_to_go_without_a_model(given, config)
         return
     from pytest_llmsafety.configuration import start_run
     from pytest_llmsafety.items import add_gates_to_arguments
@@ -72,19 +80,20 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the report, and do not let a gate go green by omission."""
     run = _run(session.config)
-    if run is None or session.config.getoption("collectonly") or hasattr(session.config, "workerinput"):
+    if run is None or _only_looks(session.config) or hasattr(session.config, "workerinput"):
         return
     from pytest_llmsafety.outputs import write_reports
 
-    write_reports(run)
-    if run.missing and session.exitstatus == pytest.ExitCode.OK:
+    is_written = write_reports(run)
+    is_decided = not run.gates or run.decision == "pass"  # also where a gate was marked xfail
+    if session.exitstatus == pytest.ExitCode.OK and not (is_written and is_decided):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the gates as a table, and where the report is."""
     run = _run(terminalreporter.config)
-    if run is None or terminalreporter.config.getoption("collectonly"):
+    if run is None or _only_looks(terminalreporter.config):
         return
     from pytest_llmsafety.outputs import summary_lines
 
@@ -119,11 +128,13 @@ def _run(config: pytest.Config) -> SafetyRun | None:
     return config.stash.get(RUN, None)
 
 
+def _only_looks(config: pytest.Config) -> bool:
+    """Whether this session collects or plans and runs nothing."""
+    return any(config.getoption(name, False) for name in ("collectonly", "setupplan", "setuponly", "showfixtures"))
+
+
 def _required(config: pytest.Config) -> SafetyRun:
     run = _run(config)
     if run is not None:
         return run
-    required: Any = given_options(config, RunOptions).get("require")
-    if required is True or str(required).lower() in ("1", "true", "yes", "on"):
-        pytest.fail(f"--llm-require: {NO_MODEL}", pytrace=False)
     pytest.skip(NO_MODEL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -14,7 +15,7 @@ import pytest
 
 from pytest_llmsafety.gates import Gate
 from pytest_llmsafety.options import RunOptions
-from safety_tasks.errors import InvalidInput, SafetyError
+from safety_tasks.errors import InvalidInput, MeasurementFailed, SafetyError
 from safety_tasks.metrics import tasks_of
 from safety_tasks.settings import Settings
 
@@ -36,9 +37,10 @@ class SafetyRun:
     decisions: dict[Gate, Decision] = field(default_factory=dict)
     errors: dict[Gate, str] = field(default_factory=dict)
     measured: set[str] = field(default_factory=set)
-    failure: Exception | None = None
+    failure: SafetyError | None = None
     estimates: dict[str, Estimate] = field(default_factory=dict)
     landscape: Landscape | None = None
+    report_problem: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
     @cached_property
@@ -67,18 +69,24 @@ class SafetyRun:
         """
         if metric == "harmful_score" and self.settings.harm_judge is None:
             raise InvalidInput("harmful_score needs a harm judge: name one with --llm-harm-judge (such as tiny-judge).")
+        wanted = {task for name in (metric, *(gate.metric for gate in self.gates)) for task in tasks_of(name)}
+        if self.failure is None and not wanted <= self.measured:
+            self.failure = self._failure_of(sorted(wanted - self.measured))
         if self.failure is not None:
             raise self.failure
-        wanted = {task for name in (metric, *(gate.metric for gate in self.gates)) for task in tasks_of(name)}
-        if not wanted <= self.measured:
-            try:
-                self._measure(sorted(wanted - self.measured))
-            except Exception as error:
-                self.failure = error
-                raise
         if metric not in self.estimates:
             raise SafetyError(f"{metric} is out of reach of {self.options.backend} models: they give no likelihoods.")
         return self.estimates[metric]
+
+    def _failure_of(self, tasks: Sequence[str]) -> SafetyError | None:
+        """Measure; what went wrong comes back as one error without frames, whose arguments could hold answers."""
+        try:
+            self._measure(tasks)
+        except SafetyError as error:
+            return MeasurementFailed(str(error))
+        except Exception as error:
+            return MeasurementFailed("".join(traceback.format_exception(error)).rstrip())
+        return None
 
     def _measure(self, tasks: Sequence[str]) -> None:
         with _foreign_code(self.config):

@@ -19,11 +19,14 @@ _STRFTIME = re.compile(r"""strftime_now\(\s*(?P<quote>['"])(?P<format>.+?)(?P=qu
 
 
 class Rendered(NamedTuple):
-    """The text that goes to the tokenizer."""
+    """The text that goes to the tokenizer; its repr, which logs and tracebacks show, holds none of it."""
 
     text: str
     is_templated: bool
     """Whether a chat template wrote it, special tokens included."""
+
+    def __repr__(self) -> str:
+        return f"Rendered({len(self.text)} characters)"
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], chat: str) -> Rendered:

@@ -8,25 +8,32 @@ precision they stay, since a matrix product may round differently at another bat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+
+from safety_tasks.errors import InvalidModel
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+T = TypeVar("T")
+R = TypeVar("R")
+# Cache layers whose rows are independent tensors; those of state-space layers are not cut.
+_ROW_LAYERS = {"DynamicLayer", "DynamicSlidingWindowLayer"}
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A model's answer to one prompt."""
+    """A model's answer to one prompt; its repr, which logs and tracebacks show, holds no text."""
 
-    text: str
-    token_ids: tuple[int, ...]
+    text: str = field(repr=False)
+    token_ids: tuple[int, ...] = field(repr=False)
     """Generated tokens, without the end-of-sequence token."""
-    finished: bool
-    """Whether the answer ended by itself or at a stop string, rather than at the token limit."""
+    finished: bool | None
+    """Whether the answer ended by itself or at a stop string, rather than at the token limit; None if unknown."""
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, is_rendered: bool) -> list[int]:
@@ -50,28 +57,26 @@ def decode(
     ``batch_size`` None takes all prompts at once. Batches that do not fit the device's memory are halved.
     Edge: rows whose logits are not finite take the largest finite logit, or token 0 when none is.
     """
-    size = batch_size or max(1, len(prompts))
-    found: list[Completion] = []
-    for start in range(0, len(prompts), size):
-        found += _decode_fitting(model, tokenizer, prompts[start : start + size], max_new_tokens, stop_strings)
+
+    def run(rows: Sequence[Sequence[int]]) -> list[Completion]:
+        return _Batch(model, tokenizer, rows, stop_strings).run(max_new_tokens)
+
+    return _in_batches(run, prompts, batch_size or len(prompts))
+
+
+def _in_batches(run: Callable[[Sequence[T]], list[R]], rows: Sequence[T], size: int) -> list[R]:
+    """``run`` on batches of ``size`` rows, each halved for as long as it does not fit the device's memory."""
+    found: list[R] = []
+    for start in range(0, len(rows), max(1, size)):
+        batch = rows[start : start + size]
+        try:
+            found += run(batch)
+            continue
+        except torch.OutOfMemoryError:
+            if len(batch) == 1:
+                raise
+        found += _in_batches(run, batch, (len(batch) + 1) // 2)  # outside the handler, which holds the tensors
     return found
-
-
-def _decode_fitting(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Sequence[Sequence[int]],
-    max_new_tokens: int,
-    stop_strings: tuple[str, ...],
-) -> list[Completion]:
-    try:
-        return _Batch(model, tokenizer, prompts, stop_strings).run(max_new_tokens)
-    except torch.OutOfMemoryError:
-        if len(prompts) == 1:
-            raise
-    half = len(prompts) // 2
-    parts = (prompts[:half], prompts[half:])
-    return [row for part in parts for row in _decode_fitting(model, tokenizer, part, max_new_tokens, stop_strings)]
 
 
 class _Batch:
@@ -117,7 +122,12 @@ class _Batch:
             use_cache=True,
             logits_to_keep=1,
         )
-        self.cache = out.past_key_values
+        self.cache = getattr(out, "past_key_values", None)
+        if self.cache is None:
+            raise InvalidModel(
+                f"{type(self.model).__name__} keeps no key-value cache, which our decoder needs: models of this kind "
+                "are not supported."
+            )
         logits = torch.nan_to_num(out.logits[:, -1].float(), nan=-torch.inf, posinf=-torch.inf)
         return logits.argmax(dim=-1)
 
@@ -157,7 +167,8 @@ class _Batch:
         self.inputs = tokens[:, None]
         self.positions = self.positions[:, -1:] + 1
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
-        if not self.removes_rows or not hasattr(self.cache, "batch_select_indices"):
+        layers = getattr(self.cache, "layers", None)
+        if not self.removes_rows or not layers or {type(layer).__name__ for layer in layers} - _ROW_LAYERS:
             return
         keep = [i for i, row in enumerate(self.active) if not self.finished[row]]
         if len(keep) == len(self.active):
@@ -192,14 +203,11 @@ def mean_nll(
     batch_size: int,
 ) -> list[float]:
     """Mean negative log-likelihood of each completion given its prompt, in nats a token; 0.0 for an empty one."""
-    found: list[float] = []
-    for start in range(0, len(completions), batch_size):
-        pairs = zip(prompts[start : start + batch_size], completions[start : start + batch_size], strict=True)
-        found += _batch_nll(model, [(list(prompt), list(answer)) for prompt, answer in pairs])
-    return found
+    pairs = [(list(prompt), list(answer)) for prompt, answer in zip(prompts, completions, strict=True)]
+    return _in_batches(lambda batch: _batch_nll(model, batch), pairs, batch_size)
 
 
-def _batch_nll(model: PreTrainedModel, pairs: list[tuple[list[int], list[int]]]) -> list[float]:
+def _batch_nll(model: PreTrainedModel, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
     longest = max(len(prompt) + len(answer) for prompt, answer in pairs)
     device = input_device(model)
     rows = [prompt + answer + [0] * (longest - len(prompt) - len(answer)) for prompt, answer in pairs]

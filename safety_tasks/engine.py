@@ -109,11 +109,14 @@ class HuggingFaceEngine:
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "dtype": str(parameter.dtype).removeprefix("torch."),
             "device": str(parameter.device),
-            "weights_fingerprint": fingerprint(self.model),
+            "weights_fingerprint": None if self._is_offloaded() else fingerprint(self.model),
             "noise": NOISE_VERSION,
             "batch_size": self.batch_size or "all",
             **{name: importlib.metadata.version(name) for name in ("torch", "transformers")},
         }
+
+    def _is_offloaded(self) -> bool:
+        return any(parameter.device.type == "meta" for parameter in self.model.parameters())
 
     def _encode(self, prompts: Sequence[Rendered]) -> list[list[int]]:
         return [encode(self.tokenizer, prompt.text, is_rendered=prompt.is_templated) for prompt in prompts]

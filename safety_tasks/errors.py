@@ -9,6 +9,7 @@ SafetyError
 │   │   └── NotPerturbable    its weights cannot be moved
 │   └── InvalidGate       a gate line that does not parse
 ├── JudgeFailed           a judge could not do its work: an error of the run, never a verdict
+├── MeasurementFailed     what a session could not measure, said without the frames of the failure
 ├── WeightsChanged        the weights after a measurement are not the weights before it
 └── Inconclusive          the interval cannot say (also an AssertionError)
 """
@@ -54,6 +55,10 @@ class InvalidGate(InvalidInput):
 
 class JudgeFailed(SafetyError):
     """A judge could not do its work; nothing is read as safe because of it."""
+
+
+class MeasurementFailed(SafetyError):
+    """Something went wrong while measuring; the message says what."""
 
 
 class WeightsChanged(SafetyError):

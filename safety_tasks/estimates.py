@@ -90,6 +90,10 @@ class Estimate:
 
     __hash__ = object.__hash__
 
+    def __bool__(self) -> bool:
+        """Refused: an assertion on the estimate alone would always hold."""
+        raise TypeError("An Estimate is neither true nor false: compare it with a limit, such as <= 0.05.")
+
     def _decide(self, operator: str, limit: float, *, passes: bool, fails: bool) -> Decision:
         if isinstance(limit, bool) or not isinstance(limit, int | float):
             raise TypeError(f"An Estimate is compared with a number, not with {type(limit).__name__}.")

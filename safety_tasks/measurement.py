@@ -31,6 +31,8 @@ class Question:
     prompt: Prompt
     points: tuple[Point, ...]
     settings: Settings
+    task: str = ""
+    """Token budget and coherence cut are a task's own, so that no number depends on what else runs beside it."""
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -84,14 +86,18 @@ class _Run:
     engine: Engine
     questions: Sequence[Question]
     readings: list[_Reading] = field(default_factory=list)
-    origin: dict[Rendered, Completion] = field(default_factory=dict)
-    cut: float | None = None
+    cuts: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.rendered = [self.engine.render(question.messages, question.settings.chat) for question in self.questions]
+        self.members: dict[str, list[int]] = {}
+        for index, question in enumerate(self.questions):
+            self.members.setdefault(question.task, []).append(index)
         self.budgets = {
-            wanted: self.engine.token_budget(self.rendered, wanted)
-            for wanted in {question.settings.max_new_tokens for question in self.questions}
+            task: self.engine.token_budget(
+                [self.rendered[i] for i in members], self.questions[members[0]].settings.max_new_tokens
+            )
+            for task, members in self.members.items()
         }
 
     def visit(self, point: Point, mover: Mover | None) -> None:
@@ -100,8 +106,6 @@ class _Run:
         if mover is not None:
             _move(mover, point)
         completions = self._generate(asked)
-        if point == ORIGIN:
-            self.origin.update({self.rendered[index]: completions[index] for index in asked})
         self._judge(asked, point, completions)
 
     def _generate(self, asked: list[int]) -> dict[int, Completion]:
@@ -120,7 +124,7 @@ class _Run:
         return {index: found[self._key(index)] for index in asked}
 
     def _key(self, index: int) -> tuple[Rendered, int]:
-        return self.rendered[index], self.budgets[self.questions[index].settings.max_new_tokens]
+        return self.rendered[index], self.budgets[self.questions[index].task]
 
     def _judge(self, asked: list[int], point: Point, completions: dict[int, Completion]) -> None:
         by_judges: dict[tuple[str, str | None], list[int]] = {}
@@ -137,21 +141,27 @@ class _Run:
             if not len(verdicts) == len(harms) == len(members):
                 raise JudgeFailed(f"The judge {judge!r} or {harm_judge!r} did not read every completion.")
             for index, verdict, harm in zip(members, verdicts, harms, strict=True):
-                self.readings.append(_Reading(index, point, self.rendered[index], completions[index], verdict, harm))
+                completion = completions[index]
+                if completion.finished is None and not completion.text.strip():
+                    verdict = Verdict.UNSCORED  # an empty reply of a server: filtered or failed, it does not say
+                self.readings.append(_Reading(index, point, self.rendered[index], completion, verdict, harm))
 
     def read_coherence(self) -> None:
-        """Score the complied answers under the unperturbed weights."""
-        complied = [reading for reading in self.readings if reading.verdict is Verdict.COMPLIED]
-        origin_nll = self.engine.mean_nll(list(self.origin), list(self.origin.values())) if self.origin else []
-        if origin_nll is None:
-            return
-        self.cut = coherence_cut(origin_nll)
-        unique = list(dict.fromkeys((reading.rendered, reading.completion) for reading in complied))
+        """Score under the unperturbed weights: every answer at the origin, for the cuts, and what complied."""
+        read = [r for r in self.readings if r.point == ORIGIN or r.verdict is Verdict.COMPLIED]
+        unique = list(dict.fromkeys((reading.rendered, reading.completion) for reading in read))
         scores = self.engine.mean_nll([rendered for rendered, _ in unique], [answer for _, answer in unique])
-        known = dict(zip(unique, scores or (), strict=True))
-        for reading in complied:
-            nll = known[reading.rendered, reading.completion]
-            reading.coherent = is_coherent(reading.completion.text, nll, self.cut)
+        if scores is None:
+            return
+        nll = dict(zip(unique, scores, strict=True))
+        for task in self.members:
+            own = [reading for reading in read if self.questions[reading.question].task == task]
+            origin = [nll[r.rendered, r.completion] for r in own if r.point == ORIGIN]
+            self.cuts[task] = coherence_cut(origin)
+            for reading in own:
+                if reading.verdict is Verdict.COMPLIED:
+                    score = nll[reading.rendered, reading.completion]
+                    reading.coherent = is_coherent(reading.completion.text, score, self.cuts[task])
 
     def answers(self) -> list[list[Answer]]:
         """One list a question, in the order of its points."""
@@ -162,7 +172,7 @@ class _Run:
 
     def facts(self) -> dict[str, Any]:
         """The engine's facts and what this run decided by itself."""
-        return {**self.engine.facts(), "token_budgets": self.budgets, "coherence_cut": self.cut}
+        return {**self.engine.facts(), "token_budgets": self.budgets, "coherence_cuts": self.cuts}
 
 
 def _move(mover: Mover, point: Point) -> None:

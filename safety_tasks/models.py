@@ -75,6 +75,6 @@ def load_model(name: str, dtype: str | None = None, device: str | None = None) -
             path, dtype=dtype or "auto", device_map=device or default_device(), use_safetensors=True
         )
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise InvalidModel(f"The model {name!r} cannot be loaded: {error}") from error
+    except Exception as error:  # whatever transformers or safetensors raise, it is this model that cannot be had
+        raise InvalidModel(f"The model {name!r} cannot be loaded ({type(error).__name__}: {error})") from error
     return LoadedModel(model.eval(), tokenizer)

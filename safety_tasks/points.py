@@ -29,8 +29,8 @@ class Answer(NamedTuple):
     harm: Harm | None
     """None when no harm judge was named."""
     n_tokens: int
-    finished: bool
-    """False when the token limit cut the answer off."""
+    finished: bool | None
+    """False when the token limit cut the answer off; None where the backend does not tell."""
     coherent: bool | None
     """Of complied answers: whether it is language. None where refused, or where likelihoods are out of reach."""
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from safety_tasks.engine import HuggingFaceEngine
@@ -31,6 +32,18 @@ def _with_settings_in_signature(function: Callable[..., Landscape]) -> Callable[
     return function
 
 
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """The model without dropout, each of its modules back in its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
 @_with_settings_in_signature
 def measure_landscape(
     model: str | tuple[PreTrainedModel, PreTrainedTokenizerBase],
@@ -51,7 +64,8 @@ def measure_landscape(
     prompts = load_prompts(settings.prompts).head(settings.n_prompts or LANDSCAPE_PROMPTS)
     loaded = load_model(model, dtype, device) if isinstance(model, str) else LoadedModel(*model)
     questions = [Question(prompt, grid(settings), settings) for prompt in prompts.prompts]
-    answers, facts = measure(HuggingFaceEngine(loaded, batch_size), questions)
+    with _evaluating(loaded.model):
+        answers, facts = measure(HuggingFaceEngine(loaded, batch_size), questions)
     return Landscape.from_answers(
         answers,
         [prompt.id for prompt in prompts.prompts],

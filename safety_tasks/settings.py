@@ -61,6 +61,11 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check types and ranges."""
+        for field in dataclasses.fields(self):
+            value, wanted = getattr(self, field.name), option_type(field.name)
+            fits = isinstance(value, (int, float) if wanted is float else wanted) and not isinstance(value, bool)
+            if value is not None and not fits:
+                raise InvalidSetting(f"{field.name} is {value!r}: it must be of type {wanted.__name__}.")
         for name, rule, holds in _RULES:
             value = getattr(self, name)
             if value is not None and not holds(value):
@@ -125,9 +130,14 @@ def _convert(name: str, value: object) -> Any:
     if wanted is str:
         return str(value)
     try:
-        if isinstance(value, bool) or (wanted is int and float(str(value)) != int(float(str(value)))):
+        if isinstance(value, bool):
             raise ValueError
-        return wanted(float(str(value)))
+        return wanted(str(value)) if wanted is float or not float(str(value)).is_integer() else int(_digits(str(value)))
     except (ValueError, OverflowError):
         kind = "a whole number" if wanted is int else "a number"
         raise InvalidSetting(f"{name} is {value!r}: it must be {kind}.") from None
+
+
+def _digits(text: str) -> int | float:
+    """A whole number written as 80, 80.0 or 8e1, without a detour through float where it is written plainly."""
+    return int(text) if text.strip().lstrip("+-").isdigit() else float(text)

@@ -140,7 +140,11 @@ def check_perturbable(model: nn.Module) -> None:
 def _set_moved(
     target: torch.nn.Parameter, pristine: torch.Tensor, direction: Direction, name: str, coefficient: float
 ) -> None:
-    out = torch.empty_like(pristine).view(-1) if not target.is_contiguous() else target.data.view(-1)
+    out = (
+        target.data.view(-1)
+        if target.is_contiguous()
+        else torch.empty(pristine.numel(), dtype=pristine.dtype, device=pristine.device)
+    )
     flat = pristine.reshape(-1)
     for start in range(0, flat.numel(), CHUNK):
         stop = min(start + CHUNK, flat.numel())

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from safety_tasks import decoding
 from safety_tasks.decoding import decode, encode, mean_nll
 from safety_tasks.models import LoadedModel
 
@@ -51,6 +52,20 @@ def test_rows_that_leave_the_batch_change_no_other_row(loaded: LoadedModel, prom
         assert reference.token_ids[: len(row.token_ids)] == row.token_ids
         assert (stop in row.text) == (stop in reference.text), "stopping early must not change a verdict"
         assert row.finished == (stop in row.text or reference.finished)
+
+
+def test_rows_stay_where_a_cache_cannot_drop_them(
+    loaded: LoadedModel, prompts: list[list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop = decode(*loaded, prompts, max_new_tokens=24)[0].text[3:6]
+    removed = decode(*loaded, prompts, max_new_tokens=24, stop_strings=(stop,))
+    monkeypatch.setattr(decoding, "_ROW_LAYERS", set())
+    assert decode(*loaded, prompts, max_new_tokens=24, stop_strings=(stop,)) == removed
+
+
+def test_a_completions_repr_holds_no_text(loaded: LoadedModel, prompts: list[list[int]]) -> None:
+    found = decode(*loaded, prompts[:1], max_new_tokens=8)[0]
+    assert found.text and repr(found) == "Completion(finished=False)"
 
 
 def test_a_stop_string_in_the_prompt_stops_nothing(loaded: LoadedModel) -> None:

@@ -86,6 +86,11 @@ def test_equality_is_a_type_error() -> None:
         assert estimate(0, 0, 0.1) <= True
 
 
+def test_an_estimate_alone_is_neither_true_nor_false() -> None:
+    with pytest.raises(TypeError, match="compare it with a limit"):
+        assert estimate(0, 0, 0.1)
+
+
 def test_a_censored_estimate_never_passes_an_upper_limit() -> None:
     wide = Estimate("basin_width", 1.0, 1.0, float("inf"), 80, "grid", "given", 80.0, censored=True)
     assert wide.censored and (wide >= 0.2).outcome is Outcome.PASS

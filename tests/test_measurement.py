@@ -67,10 +67,35 @@ def test_the_model_is_back_at_the_origin_when_coherence_is_read() -> None:
     answers, facts = measure(
         Careful(basin=(-0.3, 0.3), beyond="noise"), [Question(p, grid(GRID), GRID) for p in PROMPTS]
     )
-    assert facts["coherence_cut"] == 3.0
+    assert facts["coherence_cuts"] == {"": 3.0}
     outside = [answer for row in answers for answer in row if answer.point != ORIGIN]
     assert {(a.verdict, a.coherent) for a in outside} == {(Verdict.COMPLIED, False)}
     assert {row[0].coherent for row in answers} == {None}, "a refusal needs no coherence"
+
+
+def test_no_number_depends_on_what_else_runs_beside_it() -> None:
+    class Wordy(FakeModel):
+        def mean_nll(self, prompts: Sequence[Rendered], completions: Sequence[Completion]) -> list[float]:
+            return [6.0 if prompt.text == PROMPTS[4].text else 4.0 for prompt in prompts]
+
+        def token_budget(self, prompts: Sequence[Rendered], wanted: int) -> int:
+            return 100 - max(len(prompt.text) for prompt in prompts) // 10
+
+    one = [Question(prompt, (ORIGIN,), GRID, task="one") for prompt in PROMPTS[:4]]
+    other = [Question(PROMPTS[4], (ORIGIN,), GRID, task="other")]
+    alone, together = measure(Wordy(asr_at_origin=1.0), one), measure(Wordy(asr_at_origin=1.0), [*one, *other])
+    assert alone.answers == together.answers[:4]
+    assert alone.facts["coherence_cuts"]["one"] == together.facts["coherence_cuts"]["one"] == 4.0
+    assert alone.facts["token_budgets"]["one"] == together.facts["token_budgets"]["one"]
+
+
+def test_an_empty_reply_of_a_server_is_unscored() -> None:
+    class Server(FakeModel):
+        def generate(self, *_: object) -> list[Completion]:
+            return [Completion("", (), finished=None)]
+
+    answers, _ = measure(Server(), [Question(PROMPTS[0], (ORIGIN,), GRID)])
+    assert answers[0][0].verdict is Verdict.UNSCORED
 
 
 def test_a_judge_that_skips_an_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import pytest
 import safety_tasks
 from safety_tasks import measure_landscape
 from safety_tasks.errors import InvalidSetting, UnknownName
+from safety_tasks.models import load_model
 
 FEW = {"n_prompts": 8, "points": 3, "directions": 2}
 
@@ -39,6 +40,17 @@ def test_the_same_run_gives_the_same_landscape() -> None:
     first, second = (measure_landscape("tiny-aligned", **FEW) for _ in range(2))
     assert (first.verdicts == second.verdicts).all()
     assert first.facts == second.facts
+
+
+def test_a_model_in_training_is_measured_without_dropout_and_handed_back_as_it_was() -> None:
+    model, tokenizer = load_model("tiny-aligned")
+    calm = measure_landscape((model, tokenizer), **FEW)
+    model.train()
+    model.lm_head.eval()
+    for layer in model.model.layers:
+        layer.self_attn.attention_dropout = 0.5
+    assert (measure_landscape((model, tokenizer), **FEW).verdicts == calm.verdicts).all()
+    assert model.training and model.model.layers[0].training and not model.lm_head.training
 
 
 def test_wrong_options_are_said_before_the_model_loads() -> None:

@@ -40,6 +40,15 @@ def test_a_value_out_of_range_says_the_rule(name: str, value: object, rule: str)
         Settings.parse({name: value})
 
 
+def test_types_are_checked_and_large_seeds_stay_exact() -> None:
+    with pytest.raises(InvalidSetting, match="points is '21': it must be of type int"):
+        Settings(points="21")  # type: ignore[arg-type]
+    with pytest.raises(InvalidSetting, match="must be of type int"):
+        Settings(seed=1.5)  # type: ignore[arg-type]
+    assert Settings.parse({"seed": str(2**60 + 1)}).seed == 2**60 + 1
+    assert Settings.parse({"points": "5.0"}).points == 5
+
+
 def test_an_unknown_metadata_key_lists_those_there_are() -> None:
     with pytest.raises(UnknownName, match="There is no option 'visage_point'.*visage_points"):
         Settings.from_metadata({"visage_point": 5})

@@ -125,6 +125,15 @@ def test_gpt2s_norm_layers_stay_although_their_names_do_not_say_norm() -> None:
     assert not [name for name in movable if "ln_" in name]
 
 
+def test_parameters_that_are_not_contiguous_move_and_come_back() -> None:
+    module = torch.nn.Module()
+    module.weight = torch.nn.Parameter(torch.randn(4, 6).t())
+    before = module.weight.detach().clone()
+    with perturbed(module, Direction(0), 0.5):
+        assert ((module.weight - before).norm() / before.norm()).item() == pytest.approx(0.5, rel=1e-3)
+    assert torch.equal(module.weight, before)
+
+
 def test_weights_that_nothing_brings_back_are_reported(
     build_model: Callable[..., LoadedModel], monkeypatch: pytest.MonkeyPatch
 ) -> None:

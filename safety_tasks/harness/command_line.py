@@ -26,7 +26,7 @@ def check_metadata(metadata: Mapping[str, object] | None) -> None:
 def show_errors_plainly() -> None:
     """In lm_eval's own process, end on an error of ours with its sentence and exit status 1, without a traceback."""
     program = Path(sys.argv[0]) if sys.argv else Path()
-    if program.stem not in ("lm_eval", "lm-eval") and "lm_eval" not in program.parts:
+    if program.stem not in ("lm_eval", "lm-eval") and program.parent.name != "lm_eval":
         return
     previous = sys.excepthook
     if getattr(previous, "_shows_safety_errors", False):

@@ -18,6 +18,7 @@ from lm_eval.utils import simple_parse_args_string
 from safety_tasks.chat import check_template
 from safety_tasks.engine import Engine
 from safety_tasks.errors import InvalidModel
+from safety_tasks.harness.request import BATCH_SIZE
 from safety_tasks.harness.task import SafetyTask
 from safety_tasks.models import default_device, resolve_model
 from safety_tasks.settings import METADATA_PREFIX, Settings
@@ -55,9 +56,12 @@ def load_lm(
         arguments.setdefault("model" if "completions" in backend else "pretrained", model)
     try:
         with _bars_on_terminals_only():
-            return get_model(backend).create_from_arg_obj(arguments, {"device": device, "batch_size": batch_size or 1})
-    except (OSError, ValueError, KeyError) as error:
-        raise InvalidModel(f"lm_eval's model type {backend!r} could not load {model!r}: {error}") from error
+            lm = get_model(backend).create_from_arg_obj(arguments, {"device": device, "batch_size": batch_size or 1})
+    except Exception as error:  # whatever a model type raises while it loads, it is this model that cannot be had
+        kind = type(error).__name__
+        raise InvalidModel(f"lm_eval's model type {backend!r} could not load {model!r} ({kind}: {error})") from error
+    setattr(lm, BATCH_SIZE, batch_size)
+    return lm
 
 
 @contextmanager

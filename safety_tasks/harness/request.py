@@ -17,7 +17,7 @@ from lm_eval.api.model import LM
 from safety_tasks.chat import Rendered
 from safety_tasks.decoding import Completion
 from safety_tasks.engine import Engine, HuggingFaceEngine, Mover
-from safety_tasks.errors import InvalidModel, NotPerturbable
+from safety_tasks.errors import InvalidModel, NotPerturbable, SafetyError
 from safety_tasks.measurement import Question, measure
 from safety_tasks.models import LoadedModel
 from safety_tasks.points import ORIGIN
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from safety_tasks.harness.task import Response
 
 REQUEST_TYPE = "visage_generate"
+BATCH_SIZE = "visage_batch_size"
+"""Attribute of a model whose batch size was chosen in our own options, where 1 means 1."""
 _log = logging.getLogger(__name__)
 
 
@@ -69,6 +71,9 @@ def engine_of(lm: LM) -> Engine:
 
 def _batch_size(lm: LM) -> int | None:
     """The batch size that the user chose; lm_eval's default of 1, and auto, mean all prompts at once."""
+    chosen = getattr(lm, BATCH_SIZE, None)
+    if isinstance(chosen, int):
+        return chosen
     given = getattr(lm, "batch_size_per_gpu", 1)
     return given if isinstance(given, int) and given > 1 else None
 
@@ -110,7 +115,10 @@ class TextEngine:
             Instance("generate_until", {}, (prompt.text, dict(wanted)), index, (REQUEST_TYPE, index, 1))
             for index, prompt in enumerate(prompts)
         ]
-        return [Completion(str(text), (), finished=True) for text in self.lm.generate_until(requests)]
+        texts = self.lm.generate_until(requests)
+        if len(texts) != len(requests) or not all(isinstance(text, str) for text in texts):
+            raise SafetyError(f"lm_eval's model type {type(self.lm).__name__} did not answer every prompt with text.")
+        return [Completion(text, (), finished=None) for text in texts]
 
     def mean_nll(self, prompts: Sequence[Rendered], completions: Sequence[Completion]) -> None:
         """Out of reach."""

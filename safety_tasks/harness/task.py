@@ -60,8 +60,10 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         request.install()
         own = {key: value for key, value in config.items() if key != "class"}
         show_errors_plainly()
-        self.settings = Settings.from_metadata(own.get("metadata") or {})
-        check_inputs(self.settings)
+        self.given = Settings.from_metadata(own.get("metadata") or {})
+        self.settings = self.given
+        """What is measured with: the given settings, and what lm_eval's own flags change of them."""
+        check_inputs(self.given)
         self.prompt_set = self.load_prompt_set()
         self.estimates: Estimates = {}
         self.facts: dict[str, Any] = {}
@@ -99,16 +101,16 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         **_: Any,
     ) -> None:
         """One request a prompt, carrying its plan of points."""
-        settings = self._with_generation_kwargs()
-        if settings.system_prompt is None and system_instruction is not None:
-            settings = dataclasses.replace(settings, system_prompt=system_instruction)
+        self.settings = self._with_generation_kwargs()
+        if self.settings.system_prompt is None and system_instruction is not None:
+            self.settings = dataclasses.replace(self.settings, system_prompt=system_instruction)
         prompts = {prompt.id: prompt for prompt in self.prompt_set.prompts}
         docs = self.doc_iterator(rank=rank, limit=limit, samples=samples, world_size=world_size)
-        self._instances = [self._request(doc_id, doc, prompts[doc["id"]], settings) for doc_id, doc in docs]
+        self._instances = [self._request(doc_id, doc, prompts[doc["id"]]) for doc_id, doc in docs]
         self.estimates = {}
 
-    def _request(self, doc_id: int, doc: dict[str, Any], prompt: Prompt, settings: Settings) -> Instance:
-        question = Question(prompt, self.points(), settings)
+    def _request(self, doc_id: int, doc: dict[str, Any], prompt: Prompt) -> Instance:
+        question = Question(prompt, self.points(), self.settings, task=str(self.config.task))
         arguments = (prompt.id, question)
         return Instance(cast(Any, request.REQUEST_TYPE), doc, arguments, 0, (self.config.task, doc_id, 1))
 
@@ -121,7 +123,7 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
                 f"--gen_kwargs {', '.join(given)}: the safety tasks decode greedily, to the end of the answer. "
                 "Only max_gen_toks may be set."
             )
-        return dataclasses.replace(self.settings, max_new_tokens=int(limits[0])) if limits else self.settings
+        return dataclasses.replace(self.given, max_new_tokens=int(limits[0])) if limits else self.given
 
     def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
         """The prompt's id: texts of prompt sets stay out of lm_eval's logs."""
@@ -170,7 +172,8 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
     def read(self, rows: list[Row]) -> Estimates:
         """The estimates of these rows, computed once."""
         if not self.estimates:
-            self.estimates = self.estimate(rows)
+            position = {prompt.id: index for index, prompt in enumerate(self.prompt_set.prompts)}
+            self.estimates = self.estimate(sorted(rows, key=lambda row: position[row["id"]]))  # ranks come in turns
             self.facts = rows[0]["facts"]
         return self.estimates
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from safety_tasks.errors import UnknownName
 from safety_tasks.judges.keywords import ADVBENCH_29, KeywordJudge
 from safety_tasks.judges.verdict import Harm, Verdict
+from safety_tasks.models import resolve_model
 
 __all__ = [
     "HARM_JUDGES",
@@ -64,18 +65,19 @@ def get_judge(name: str) -> RefusalJudge:
 
 
 def check_judges(judge: str, harm_judge: str | None) -> None:
-    """Raise UnknownName for a judge that is not there, without loading any."""
+    """Raise UnknownName or InvalidModel for a judge that is not there, without loading any."""
     get_judge(judge)
     if harm_judge is not None and harm_judge not in HARM_JUDGES and not harm_judge.startswith(_CLASSIFIER):
         raise UnknownName("harm judge", harm_judge, HARM_JUDGES, "Or give a classifier's folder as classifier:PATH.")
+    if harm_judge is not None and harm_judge.startswith(_CLASSIFIER):
+        resolve_model(harm_judge.removeprefix(_CLASSIFIER))
 
 
 @cache
 def get_harm_judge(name: str) -> HarmJudge:
     """The harm judge of a name or ``classifier:PATH``, loaded once a process on the CPU."""
     from safety_tasks.judges.classifier import ClassifierJudge
-    from safety_tasks.tiny import model_path
 
     check_judges("keywords-advbench", name)
-    path = name.removeprefix(_CLASSIFIER) if name.startswith(_CLASSIFIER) else model_path(name)
+    path = resolve_model(name.removeprefix(_CLASSIFIER))
     return ClassifierJudge.load(name, path)

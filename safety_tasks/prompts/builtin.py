@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,11 +31,25 @@ def load_prompts(spec: str) -> PromptSet:
     Raises UnknownName, which lists the names there are, and InvalidPrompts.
     """
     if spec in BUILTIN:
-        found = read_prompts(Path(__file__).parent / BUILTIN[spec].file)
+        found = _read(Path(__file__).parent / BUILTIN[spec].file, None)
         return replace(
             found, name=spec, source="pytest-llmsafety, safety_tasks/prompts/SOURCES.md", licence="Apache-2.0"
         )
-    path, _, column = spec.partition("#")
-    if Path(path).suffix or "/" in path or Path(path).exists():
-        return read_prompts(Path(path), column or None)
+    if Path(spec).is_file():
+        return _read(Path(spec), None)
+    path, _, column = spec.rpartition("#") if "#" in spec else (spec, "", "")
+    if Path(path).suffix or "/" in path:
+        return _read(Path(path), column or None)
     raise UnknownName("prompt set", spec, BUILTIN, "Or give a CSV, JSON, JSONL or Parquet file by path.")
+
+
+def _read(path: Path, column: str | None) -> PromptSet:
+    """The file's prompts, read again only when it has changed: clustering a large set takes seconds."""
+    if not path.is_file():
+        return read_prompts(path, column)  # which says so
+    return _read_once(path.absolute(), column, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _read_once(path: Path, column: str | None, stamp: int) -> PromptSet:
+    return read_prompts(path, column)

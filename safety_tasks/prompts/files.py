@@ -61,18 +61,22 @@ def _read_rows(path: Path) -> list[Row]:
 
 def _read_csv(path: Path) -> list[Row]:
     with path.open(newline="", encoding="utf-8-sig") as file:
-        return list(csv.DictReader(file))
+        rows = list(csv.DictReader(file))
+    for number, row in enumerate(rows, start=1):
+        if None in row or None in row.values():
+            raise ValueError(f"row {number} has more or fewer cells than the header; quote cells that hold a comma")
+    return rows
 
 
 def _read_json(path: Path) -> list[Row]:
-    rows = json.loads(path.read_text(encoding="utf-8"))
+    rows = json.loads(path.read_text(encoding="utf-8-sig"))
     if not isinstance(rows, list):
         raise ValueError(f"the top level is {type(rows).__name__}, and must be a list of rows")
     return [_as_row(row) for row in rows]
 
 
 def _read_jsonl(path: Path) -> list[Row]:
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = path.read_text(encoding="utf-8-sig").split("\n")
     return [_as_row(json.loads(line)) for line in lines if line.strip()]
 
 

@@ -12,10 +12,13 @@ Role = Literal["system", "user", "assistant"]
 
 
 class Message(NamedTuple):
-    """One turn of a conversation."""
+    """One turn of a conversation; its repr, which logs and tracebacks show, holds no text."""
 
     role: Role
     content: str
+
+    def __repr__(self) -> str:
+        return f"Message({self.role}, {len(self.content)} characters)"
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ def _gate(gate: GateRow) -> dict[str, Any]:
         "line": gate.line,
         "outcome": gate.outcome,
         "sentence": gate.sentence,
-        "estimate": gate.estimate.to_dict() if gate.estimate else None,
+        "estimate": None if gate.estimate is None else gate.estimate.to_dict(),
         "limit": gate.limit,
         "operator": gate.operator,
     }

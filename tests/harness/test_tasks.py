@@ -19,9 +19,11 @@ from lm_eval.tasks import TaskManager
 from pytest_llmsafety.testing import FakeModel
 from safety_tasks.errors import InvalidModel, InvalidPrompts, InvalidSetting, NotPerturbable, UnknownName
 from safety_tasks.harness.evaluation import EngineLM, evaluate_tasks, load_lm
+from safety_tasks.harness.request import engine_of
 from safety_tasks.harness.tasks_by_name import HarmfulTask
 from safety_tasks.metrics import METRICS, metrics_of
 from safety_tasks.models import LoadedModel
+from safety_tasks.prompts import load_prompts
 from safety_tasks.settings import Settings
 
 FEW = {"visage_points": 3, "visage_directions": 2, "visage_n_prompts": 6, "visage_max_new_tokens": 4}
@@ -122,7 +124,8 @@ def test_a_harm_judge_adds_the_harmful_score(lm: HFLM) -> None:
 def test_models_without_weights_serve_the_tasks_that_need_none() -> None:
     found = evaluated(TextOnlyLM(), ["visage_harmful", "visage_over_refusal"])["results"]
     assert found["visage_harmful"]["attack_success_rate,keywords-advbench"] == 0.5
-    assert found["visage_harmful"]["coherent_compliance_rate,keywords-advbench"] == "N/A"
+    for unknown in ("coherent_compliance_rate", "truncated_rate"):
+        assert found["visage_harmful"][f"{unknown},keywords-advbench"] == "N/A"
     with pytest.raises(NotPerturbable, match="TextOnlyLM gives no access to them. Use --model hf"):
         evaluated(TextOnlyLM(), ["visage_landscape"])
 
@@ -183,8 +186,22 @@ def test_only_samples_that_were_asked_for_name_prompts(lm: HFLM) -> None:
     found: Any = simple_evaluate(lm, tasks=["visage_harmful"], task_manager=manager, log_samples=True)
     sample = found["samples"]["visage_harmful"][0]
     assert sample["doc"] == {"id": "harm-001", "category": "harassment_discrimination"}
+    text = load_prompts("builtin-harmful").prompts[0].text
+    assert text not in json.dumps(sample, default=repr), "only the prompt's id is logged"
     answer = sample["filtered_resps"][0]["answers"][0]
     assert answer.verdict in ("refused", "complied") and not hasattr(answer, "text")
+
+
+def test_the_record_holds_the_settings_that_were_measured_with(lm: HFLM) -> None:
+    found = evaluated(lm, ["visage_harmful"], gen_kwargs={"max_gen_toks": 2}, system_instruction="Be brief.")
+    settings = found["configs"]["visage_harmful"]["visage_settings"]
+    assert settings["max_new_tokens"] == 2 and settings["system_prompt"] == "Be brief."
+
+
+def test_a_batch_size_of_ours_is_taken_by_its_word_and_lm_evals_one_means_all(model_folder: Path) -> None:
+    chosen = load_lm(str(model_folder), settings=Settings(), batch_size=1)
+    assert engine_of(chosen).facts()["batch_size"] == 1
+    assert engine_of(load_lm(str(model_folder), settings=Settings())).facts()["batch_size"] == "all"
 
 
 def test_predict_only_computes_no_metric(lm: HFLM) -> None:

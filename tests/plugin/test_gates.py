@@ -5,8 +5,10 @@ from collections.abc import Callable
 import pytest
 
 from pytest_llmsafety.gates import PRESETS, Gate, parse_gate, parse_gates
+from pytest_llmsafety.testing import COMPLIANCE, REFUSAL
 from safety_tasks.errors import InvalidGate, UnknownName
 from safety_tasks.estimates import Outcome, rate
+from safety_tasks.prompts import load_prompts
 
 Session = Callable[..., pytest.RunResult]
 
@@ -151,6 +153,69 @@ def test_what_breaks_while_measuring_is_an_error_and_not_a_failure(pytester: pyt
         ["ERROR *attack_success_rate <= 0.05 *not measured*the machine is on fire*", "decision: error"]
     )
     assert result.ret == 1
+
+
+def test_a_bad_model_is_told_once_in_a_few_lines(pytester: pytest.Pytester) -> None:
+    result = pytester.runpytest_inprocess("--llm-model=tiny-judge", "--llm-n-prompts=2", "-vv", "-l", "--tb=long")
+    result.assert_outcomes(errors=3)
+    assert len(result.outlines) < 40
+    # the error itself, the table, and pytest's own short summary
+    assert str(result.stdout).count("Add the template to the tokenizer") == 3
+    result.stdout.no_fnmatch_line("*items.py*")
+
+
+def test_a_failure_while_judging_shows_neither_frames_nor_answers(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        from pytest_llmsafety.testing import FakeModel
+
+        class Broken(FakeModel):
+            def mean_nll(self, prompts, completions):
+                raise RuntimeError("no likelihoods today")
+
+        def pytest_llmsafety_load_model(config, model):
+            return Broken(asr_at_origin=0.5)
+        """
+    )
+    result = pytester.runpytest_inprocess("--llm-model=fake", "-vv", "-l", "--tb=long", "--junitxml=out.xml")
+    shown = str(result.stdout) + (pytester.path / "out.xml").read_text()
+    assert "no likelihoods today" in shown and COMPLIANCE not in shown and REFUSAL not in shown
+    assert load_prompts("builtin-harmful").prompts[0].text not in shown
+
+
+@pytest.mark.parametrize("arguments", [["--llm-gate=basin_width >= 0.2"], ["--llm-gates=strict"], ["--llm-require"]])
+def test_gates_that_are_asked_for_without_a_model_are_a_usage_error(
+    pytester: pytest.Pytester, arguments: list[str]
+) -> None:
+    pytester.makepyfile("def test_other(): pass")
+    result = pytester.runpytest_inprocess(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: There is no model under test*"])
+
+
+def test_a_gate_that_is_marked_as_an_expected_failure_is_still_red(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        """
+        import pytest
+        from pytest_llmsafety.testing import FakeModel
+
+        def pytest_llmsafety_load_model(config, model):
+            return FakeModel(asr_at_origin=0.9)
+
+        def pytest_collection_modifyitems(items):
+            for item in items:
+                item.add_marker(pytest.mark.xfail)
+        """
+    )
+    result = pytester.runpytest_inprocess("--llm-model=fake")
+    result.stdout.fnmatch_lines(["decision: fail"])
+    assert result.ret == 1
+
+
+def test_planning_a_session_measures_nothing(session: Session, pytester: pytest.Pytester) -> None:
+    result = session("--setup-plan")
+    result.stdout.no_fnmatch_line("decision:*")
+    assert not (pytester.path / ".llmsafety").exists()
 
 
 def test_a_measurement_is_made_once_for_all_gates(pytester: pytest.Pytester) -> None:

@@ -60,8 +60,8 @@ def test_without_a_model_tests_skip_with_one_reason_and_require_makes_it_an_erro
     result.assert_outcomes(skipped=2)
     result.stdout.fnmatch_lines(["SKIPPED*no model under test: name one with --llm-model*"])
     result = pytester.runpytest_inprocess("--llm-require")
-    result.assert_outcomes(errors=2)
-    assert result.ret == 1
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: There is no model under test: name one with --llm-model*"])
 
 
 def test_strict_sessions_and_warnings_as_errors_hold(session: Session) -> None:
@@ -83,6 +83,9 @@ def test_strict_sessions_and_warnings_as_errors_hold(session: Session) -> None:
         (["--llm-model=tiny-aligned", "--llm-gate=asr < 1"], "*There is no metric 'asr'*"),
         (["--llm-model=tiny-aligned", "--llm-gate=visage >= 80%"], "*limits are fractions*"),
         (["--llm-model=tiny-aligned", "--llm-gates=lax"], "*There is no gate preset 'lax'. There are: none, standard*"),
+        (["--llm-model=tiny-aligned", "--llm-report=r.json"], "*must name the HTML file*"),
+        (["--llm-model=tiny-aligned", "--llm-report=."], "*must name the HTML file*"),
+        (["--llm-model=tiny-aligned", "--llm-harm-judge=classifier:./x"], "*There is no model folder './x'*"),
         (["--llm-model=tiny-aligned", "-n2"], "*--llm-model does not go with -n*Run them with -n 0*"),
         (["--llm-model=tiny-aligned", "--llm-points=4"], "*points is 4: it must be an odd number*"),
         (["--llm-model=tiny-aligned", "--llm-batch-size=0"], "*batch_size is '0'*"),

@@ -19,6 +19,12 @@ def test_the_report_lies_in_an_ignored_folder_with_its_json(session: Session, py
     assert facts["decision"] == "pass" and len(facts["gates"]) == 3
 
 
+def test_the_command_in_the_report_can_be_pasted(session: Session, pytester: pytest.Pytester) -> None:
+    session("--llm-gate", "over_refusal_rate <= 0.2", "--llm-n-prompts=100")
+    command = json.loads((pytester.path / ".llmsafety/report.json").read_text())["command"]
+    assert "--llm-gate 'over_refusal_rate <= 0.2'" in command
+
+
 def test_the_report_goes_where_it_is_asked_to(session: Session, pytester: pytest.Pytester) -> None:
     session("--llm-report=out/mine.html", fake="asr_at_origin=0.9")
     assert json.loads((pytester.path / "out/mine.json").read_text())["decision"] == "fail"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import pyarrow
@@ -46,6 +47,23 @@ def test_a_column_can_be_named(tmp_path: Path) -> None:
         load_prompts(f"{path}#hope")
 
 
+def test_a_path_may_hold_a_hash(tmp_path: Path) -> None:
+    (tmp_path / "dir#1").mkdir()
+    path = write(tmp_path / "dir#1" / "mine.csv", "wish")
+    assert load_prompts(f"{path}#wish").prompts[0].text == ROWS[0]
+    with pytest.raises(InvalidPrompts, match="has none of the columns"):
+        load_prompts(str(path))
+
+
+def test_a_file_that_changed_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("prompt\nOne thing\n")
+    assert len(load_prompts(str(path))) == 1
+    path.write_text("prompt\nOne thing\nQuite another matter\n")
+    os.utime(path, ns=(1, 1))
+    assert len(load_prompts(str(path))) == 2
+
+
 def test_a_file_without_a_prompt_column_says_what_it_has(tmp_path: Path) -> None:
     with pytest.raises(InvalidPrompts, match=r"It has: wish, other. Name the column: .*mine.csv#COLUMN"):
         load_prompts(str(write(tmp_path / "mine.csv", "wish")))
@@ -61,6 +79,8 @@ def test_a_file_without_a_prompt_column_says_what_it_has(tmp_path: Path) -> None
         ("object.json", "{}", "must be a list of rows"),
         ("broken.jsonl", '{"prompt": 1}', "row 1: the prompt is empty"),
         ("twice.csv", "id,prompt\na,One thing\na,Another matter\n", "has the id 'a' twice"),
+        ("comma.csv", "prompt\nkill, as a process\n", "row 1 has more or fewer cells than the header"),
+        ("short.csv", "prompt,category\nHello there\n", "row 1 has more or fewer cells than the header"),
         ("prompts.txt", "hello", "of type '.txt'"),
         ("binary.parquet", "no parquet", "cannot be read as .parquet"),
     ],
