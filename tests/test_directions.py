@@ -18,8 +18,16 @@ def test_a_slice_holds_the_bits_of_the_whole(start: int, length: int, seed: int,
 
 def test_the_noise_is_pinned() -> None:
     """A changed bit is a changed measurement: it needs a new NOISE_VERSION."""
-    found = Direction(0).noise("model.layers.0.mlp.up_proj.weight", 0, 4)
-    assert found.tolist() == Direction(seed=0, index=0).noise("model.layers.0.mlp.up_proj.weight", 0, 1000)[:4].tolist()
+    assert Direction(0).noise("model.layers.0.mlp.up_proj.weight", 0, 6).tolist() == [
+        1285,
+        -2413,
+        -2660,
+        -1147,
+        2898,
+        -568,
+    ]
+    assert Direction(7, 2).noise("lm_head.weight", 100_000, 100_004).tolist() == [-810, 490, 3438, -1386]
+    assert Direction(0).squared_norm("w", 1000) == 3_425_835_795
 
 
 @pytest.mark.parametrize("other", [Direction(1, 0), Direction(0, 1)])
