@@ -3,7 +3,7 @@
 Every point is computed from a pristine copy and rounded once to the model's dtype; nothing is ever added to or
 subtracted from moved weights (in bf16 that leaves a quarter of them changed). Restoring is a copy, in ``finally``,
 proved by a fingerprint. Random directions leave norm layers and buffers alone; tied weights move once.
-Not covered: quantised, off-loaded and distributed weights, which are refused.
+Not covered: quantised, off-loaded and distributed weights and adapters that are not merged, which are refused.
 """
 
 from __future__ import annotations
@@ -123,6 +123,11 @@ def check_perturbable(model: nn.Module) -> None:
         raise NotPerturbable(
             "The weights are quantised: noise on packed integers means nothing. Load the model in bf16 or fp16 "
             "(without quantization_config) to measure its landscape; the behaviour tasks run on it as it is."
+        )
+    if hasattr(model, "peft_config"):
+        raise NotPerturbable(
+            "The model carries an adapter apart from its weights, and noise on both is not noise on their sum: merge "
+            "it first (merge_and_unload) and measure the merged model. The behaviour tasks run on it as it is."
         )
     for name, parameter in model.named_parameters():
         if parameter.device.type == "meta":

@@ -12,7 +12,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from safety_tasks import Direction, measure_landscape, perturbed
 from safety_tasks.errors import NotPerturbable, WeightsChanged
-from safety_tasks.models import LoadedModel
+from safety_tasks.models import LoadedModel, load_model
+from safety_tasks.tiny import model_path
 from safety_tasks.weights import Weights, fingerprint, movable_parameters
 
 SMALL = dict(n_prompts=6, points=3, directions=2, max_new_tokens=4)
@@ -154,6 +155,17 @@ def test_the_fingerprint_sees_a_single_bit(build_model: Callable[..., LoadedMode
 def test_weights_that_are_not_there_cannot_be_moved(build_model: Callable[..., LoadedModel]) -> None:
     model = build_model().model.to("meta")
     with pytest.raises(NotPerturbable, match="off-loaded"), perturbed(model, Direction(0), 0.1):
+        pass
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft's own
+def test_an_adapter_that_is_not_merged_is_refused() -> None:
+    from peft import PeftModel
+
+    model = PeftModel.from_pretrained(load_model("tiny-aligned").model, model_path("tiny-finetuned") / "adapter")
+    with pytest.raises(NotPerturbable, match="merge it first"), perturbed(model, Direction(0), 0.1):
+        pass
+    with perturbed(model.merge_and_unload(), Direction(0), 0.1):
         pass
 
 
