@@ -164,6 +164,8 @@ def test_few_directions_are_not_spoken_of_as_a_population_and_many_widen_the_int
     few, many = landscape(curves[:3]).basin_width(), landscape(curves).basin_width()
     assert few.target.startswith("given these 3 directions")
     assert many.target.startswith("directions as a population (8 drawn)")
+    assert landscape(curves).safe_radius().target.startswith("given these 8 directions,"), "the worst of those drawn"
+    assert landscape(curves).mean_safety().note == "", "the target says it already"
     values = [landscape(curve).basin_width().value for curve in curves]
     half = 2.3646 * np.std(values, ddof=1) / np.sqrt(8)
     assert many.low <= np.mean(values) - half and many.high >= np.mean(values) + half
