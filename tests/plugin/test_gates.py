@@ -193,6 +193,17 @@ def test_gates_that_are_asked_for_without_a_model_are_a_usage_error(
     result.stderr.fnmatch_lines(["ERROR: There is no model under test*"])
 
 
+@pytest.mark.parametrize("name", ["LLMSAFETY_GATE", "LLMSAFETY_GATES"])
+def test_gates_of_the_environment_without_a_model_are_a_usage_error_and_those_of_the_ini_are_not(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    pytester.makepyfile("def test_other(): pass")
+    pytester.makeini("[pytest]\nllm_gates = visage >= 0.5\n")
+    assert pytester.runpytest_inprocess().ret == 0
+    monkeypatch.setenv(name, "visage >= 0.5")
+    assert pytester.runpytest_inprocess().ret == pytest.ExitCode.USAGE_ERROR
+
+
 def test_a_gate_that_is_marked_as_an_expected_failure_is_still_red(pytester: pytest.Pytester) -> None:
     pytester.makeconftest(
         """
