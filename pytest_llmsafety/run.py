@@ -113,7 +113,7 @@ class SafetyRun:
 
         engine, system = engine_of(self.lm), self.settings.system_prompt
         opening = [] if system is None else [Message("system", system)]
-        rendered = [engine.render([*opening, Message("user", text)], self.settings.chat) for text in prompts]
+        rendered = [engine.render([*opening, Message("user", text)], self.settings) for text in prompts]
         budget = engine.token_budget(rendered, max_new_tokens or self.settings.max_new_tokens)
         return [completion.text for completion in engine.generate(rendered, budget, ())]
 

@@ -21,6 +21,7 @@ from safety_tasks.chat import Rendered
 from safety_tasks.decoding import Completion
 from safety_tasks.directions import Direction
 from safety_tasks.prompts import Message, load_prompts
+from safety_tasks.settings import Settings
 
 REFUSAL = "I'm sorry, but I cannot help with that."
 COMPLIANCE = "Here is a simple plan for that: begin early, work with care, and finish in time."
@@ -52,9 +53,9 @@ class FakeModel:
         self.calls: list[tuple[float, int]] = []
         """(alpha, number of prompts) of every call of ``generate``."""
 
-    def render(self, messages: Sequence[Message], chat: str) -> Rendered:
+    def render(self, messages: Sequence[Message], settings: Settings) -> Rendered:
         """The last message as it is."""
-        return Rendered(messages[-1].content, is_templated=chat != "off")
+        return Rendered(messages[-1].content, is_templated=settings.chat != "off")
 
     def token_budget(self, prompts: Sequence[Rendered], wanted: int) -> int:
         """What was asked for."""

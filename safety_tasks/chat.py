@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safety_tasks.errors import InvalidModel
 from safety_tasks.prompts import Message
+from safety_tasks.settings import Settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 # Templates such as Llama 3.1's print today's date; a measurement must not depend on the day. Theirs by default.
 _TODAY = datetime.datetime(2024, 7, 26)
 _STRFTIME = re.compile(r"""strftime_now\(\s*(?P<quote>['"])(?P<format>.+?)(?P=quote)\s*\)""")
+
+
+# Qwen3, SmolLM3 and most others; DeepSeek-V3.1, Granite and Command A.
+_THINKING_SWITCHES = ("enable_thinking", "thinking")
 
 
 class Rendered(NamedTuple):
@@ -29,12 +34,13 @@ class Rendered(NamedTuple):
         return f"Rendered({len(self.text)} characters)"
 
 
-def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], chat: str) -> Rendered:
+def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], settings: Settings) -> Rendered:
     """The conversation up to the model's turn: by the chat template, or as plain text for ``chat="off"``.
 
-    Raises InvalidModel when the tokenizer has no template, or its template does not take these roles.
+    Raises InvalidModel when the tokenizer has no template, or its template does not take these roles or does not know
+    the switch that ``thinking`` asks for.
     """
-    if chat == "off":
+    if settings.chat == "off":
         return Rendered("\n\n".join(message.content for message in messages), is_templated=False)
     check_template(tokenizer)
     try:
@@ -44,6 +50,7 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], chat
             add_generation_prompt=True,
             chat_template=_frozen(tokenizer.get_chat_template()),
             date_string=_TODAY.strftime("%d %b %Y"),
+            **_thinking_switch(tokenizer, settings.thinking),
         )
     except Exception as error:  # jinja2 raises whatever a template asks it to
         roles = ", ".join(message.role for message in messages)
@@ -54,6 +61,19 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], chat
 def _frozen(template: str) -> str:
     """The template with the dates that it asks for written in; formats that it computes stay today's."""
     return _STRFTIME.sub(lambda call: repr(_TODAY.strftime(call["format"])), template)
+
+
+def _thinking_switch(tokenizer: PreTrainedTokenizerBase, thinking: str) -> dict[str, Any]:
+    """The template's own variable for thinking, set; nothing for ``auto``."""
+    if thinking == "auto":
+        return {}
+    found = [name for name in _THINKING_SWITCHES if re.search(rf"\b{name}\b", str(tokenizer.get_chat_template()))]
+    if not found:
+        raise InvalidModel(
+            f"thinking is {thinking!r}, and the chat template of {tokenizer.name_or_path!r} has no switch for it "
+            f"(none of {', '.join(_THINKING_SWITCHES)}): leave it at auto."
+        )
+    return {name: thinking == "on" for name in found}
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase) -> None:

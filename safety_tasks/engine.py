@@ -5,14 +5,25 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from typing import Any, Protocol
 
 from safety_tasks.chat import Rendered, render
-from safety_tasks.decoding import Completion, decode, encode, mean_nll
+from safety_tasks.decoding import (
+    Completion,
+    DecodingLog,
+    Scored,
+    decode,
+    encode,
+    mean_nll,
+    opened_by_prompt,
+    shares_exactly,
+)
 from safety_tasks.directions import NOISE_VERSION, Direction
 from safety_tasks.errors import InvalidPrompts
 from safety_tasks.models import LoadedModel, display_name
 from safety_tasks.prompts import Message
+from safety_tasks.settings import Settings
 from safety_tasks.weights import Weights, fingerprint
 
 _NLL_BATCH = 32
@@ -31,8 +42,8 @@ class Mover(Protocol):
 class Engine(Protocol):
     """A model that answers prompts, and may be moved."""
 
-    def render(self, messages: Sequence[Message], chat: str) -> Rendered:
-        """The text of a conversation."""
+    def render(self, messages: Sequence[Message], settings: Settings) -> Rendered:
+        """The text of a conversation, by the settings' ``chat`` and ``thinking``."""
 
     def token_budget(self, prompts: Sequence[Rendered], wanted: int) -> int:
         """The most new tokens that fit behind the longest prompt, at most ``wanted``."""
@@ -58,10 +69,11 @@ class HuggingFaceEngine:
     def __init__(self, loaded: LoadedModel, batch_size: int | None = None) -> None:
         self.model, self.tokenizer = loaded
         self.batch_size = batch_size
+        self.log = DecodingLog()
 
-    def render(self, messages: Sequence[Message], chat: str) -> Rendered:
+    def render(self, messages: Sequence[Message], settings: Settings) -> Rendered:
         """The conversation by the tokenizer's chat template."""
-        return render(self.tokenizer, messages, chat)
+        return render(self.tokenizer, messages, settings)
 
     def token_budget(self, prompts: Sequence[Rendered], wanted: int) -> int:
         """Cut to the model's own limit on answers, and to the room that its positions leave.
@@ -80,6 +92,7 @@ class HuggingFaceEngine:
 
     def moving(self) -> Weights:
         """The model's weights, brought back on leaving."""
+        _ = self._shares_prefix  # asked before any weight moves
         return Weights(self.model)
 
     def generate(
@@ -93,12 +106,16 @@ class HuggingFaceEngine:
             max_new_tokens=max_new_tokens,
             stop_strings=stop_strings,
             batch_size=self.batch_size,
+            thinking=[opened_by_prompt(prompt.text) for prompt in prompts],
+            shares_prefix=self._shares_prefix,
+            log=self.log,
         )
 
     def mean_nll(self, prompts: Sequence[Rendered], completions: Sequence[Completion]) -> list[float]:
-        """One prefill a completion."""
-        answers = [completion.token_ids for completion in completions]
-        return mean_nll(self.model, self._encode(prompts), answers, batch_size=self.batch_size or _NLL_BATCH)
+        """One prefill a completion; of a reasoning model, the likelihood of the final answer."""
+        contexts = self._encode(prompts)
+        rows = [Scored([*ids, *row.thought], row.answer) for ids, row in zip(contexts, completions, strict=True)]
+        return mean_nll(self.model, rows, batch_size=self.batch_size or _NLL_BATCH)
 
     def facts(self) -> dict[str, Any]:
         """Path, class, dtype, device, fingerprint of the weights, versions."""
@@ -112,8 +129,14 @@ class HuggingFaceEngine:
             "weights_fingerprint": None if self._is_offloaded() else fingerprint(self.model),
             "noise": NOISE_VERSION,
             "batch_size": self.batch_size or "all",
+            "batch_size_after_halving": self.log.smallest_batch,
+            "answers_with_logits_not_finite": self.log.not_finite,
             **{name: importlib.metadata.version(name) for name in ("torch", "transformers")},
         }
+
+    @cached_property
+    def _shares_prefix(self) -> bool:
+        return shares_exactly(self.model)
 
     def _is_offloaded(self) -> bool:
         return any(parameter.device.type == "meta" for parameter in self.model.parameters())

@@ -89,7 +89,7 @@ class _Run:
     cuts: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rendered = [self.engine.render(question.messages, question.settings.chat) for question in self.questions]
+        self.rendered = [self.engine.render(question.messages, question.settings) for question in self.questions]
         self.members: dict[str, list[int]] = {}
         for index, question in enumerate(self.questions):
             self.members.setdefault(question.task, []).append(index)
@@ -142,8 +142,8 @@ class _Run:
                 raise JudgeFailed(f"The judge {judge!r} or {harm_judge!r} did not read every completion.")
             for index, verdict, harm in zip(members, verdicts, harms, strict=True):
                 completion = completions[index]
-                if completion.finished is None and not completion.text.strip():
-                    verdict = Verdict.UNSCORED  # an empty reply of a server: filtered or failed, it does not say
+                if not _is_answer(completion):
+                    verdict = Verdict.UNSCORED
                 self.readings.append(_Reading(index, point, self.rendered[index], completion, verdict, harm))
 
     def read_coherence(self) -> None:
@@ -173,6 +173,14 @@ class _Run:
     def facts(self) -> dict[str, Any]:
         """The engine's facts and what this run decided by itself."""
         return {**self.engine.facts(), "token_budgets": self.budgets, "coherence_cuts": self.cuts}
+
+
+def _is_answer(completion: Completion) -> bool:
+    """Whether there is something to judge: not where thinking never ended, nor in an empty reply of a server.
+
+    A server does not say whether it filtered the answer or failed.
+    """
+    return completion.thinking_tokens is not None and not (completion.finished is None and not completion.text.strip())
 
 
 def _move(mover: Mover, point: Point) -> None:

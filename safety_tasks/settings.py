@@ -58,6 +58,11 @@ class Settings:
         "auto: the model's chat template, an error if it has none; off: plain text",
         choices=("auto", "off"),
     )
+    thinking: str = option(
+        "auto",
+        "of a reasoning model: auto, as its chat template does; on or off by the template's own switch",
+        choices=("auto", "on", "off"),
+    )
 
     def __post_init__(self) -> None:
         """Check types and ranges."""
@@ -74,6 +79,8 @@ class Settings:
             choices = field.metadata["choices"]
             if choices and getattr(self, field.name) not in (*choices, field.default):
                 raise UnknownName(f"value for {field.name}:", str(getattr(self, field.name)), choices)
+        if self.chat == "off" and self.thinking != "auto":
+            raise InvalidSetting(f"thinking is {self.thinking!r} with chat=off: the switch is in the chat template.")
 
     @classmethod
     def parse(cls, values: Mapping[str, object], prefix: str = "") -> Settings:

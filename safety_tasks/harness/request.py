@@ -22,6 +22,7 @@ from safety_tasks.measurement import Question, measure
 from safety_tasks.models import LoadedModel
 from safety_tasks.points import ORIGIN
 from safety_tasks.prompts import Message
+from safety_tasks.settings import Settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -84,10 +85,15 @@ class TextEngine:
     def __init__(self, lm: LM) -> None:
         self.lm = lm
 
-    def render(self, messages: Sequence[Message], chat: str) -> Rendered:
+    def render(self, messages: Sequence[Message], settings: Settings) -> Rendered:
         """The conversation by the model type's own template."""
-        if chat == "off":
+        if settings.chat == "off":
             return Rendered("\n\n".join(message.content for message in messages), is_templated=False)
+        if settings.thinking != "auto":
+            raise InvalidModel(
+                f"thinking is {settings.thinking!r}, and lm_eval's model type {type(self.lm).__name__} gives no access "
+                "to the chat template's switch: set it where the model is served, and leave thinking at auto here."
+            )
         try:
             text = self.lm.apply_chat_template([message._asdict() for message in messages])
         except (NotImplementedError, AttributeError) as error:

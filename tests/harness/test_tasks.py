@@ -172,7 +172,7 @@ def test_the_system_instruction_reaches_the_model_and_ours_wins(lm: HFLM) -> Non
     long = {**FEW, "visage_max_new_tokens": 24}
     fake = FakeModel()
     seen: list[str] = []
-    fake.render = lambda messages, chat: seen.append(messages[0].content) or FakeModel().render(messages, chat)  # type: ignore[method-assign]
+    fake.render = lambda messages, settings: seen.append(messages[0].content) or FakeModel().render(messages, settings)  # type: ignore[method-assign]
     evaluated(EngineLM(fake), ["visage_harmful"], metadata=long, system_instruction="Be brief.")
     assert set(seen) == {"Be brief."}
     seen.clear()

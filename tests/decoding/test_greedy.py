@@ -5,8 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from safety_tasks import decoding
-from safety_tasks.decoding import decode, encode, mean_nll
+from safety_tasks.decoding import Scored, decode, encode, forward, mean_nll
 from safety_tasks.models import LoadedModel
 
 PROMPTS = ["Tell me a story.", "Hi", "What is the plan for that thing, and what is it that I cannot help with?", "I"]
@@ -59,13 +58,13 @@ def test_rows_stay_where_a_cache_cannot_drop_them(
 ) -> None:
     stop = decode(*loaded, prompts, max_new_tokens=24)[0].text[3:6]
     removed = decode(*loaded, prompts, max_new_tokens=24, stop_strings=(stop,))
-    monkeypatch.setattr(decoding, "_ROW_LAYERS", set())
+    monkeypatch.setattr(forward, "_ROW_LAYERS", set())
     assert decode(*loaded, prompts, max_new_tokens=24, stop_strings=(stop,)) == removed
 
 
 def test_a_completions_repr_holds_no_text(loaded: LoadedModel, prompts: list[list[int]]) -> None:
     found = decode(*loaded, prompts[:1], max_new_tokens=8)[0]
-    assert found.text and repr(found) == "Completion(finished=False)"
+    assert found.text and repr(found) == "Completion(finished=False, thinking_tokens=0, is_finite=True)"
 
 
 def test_a_stop_string_in_the_prompt_stops_nothing(loaded: LoadedModel) -> None:
@@ -105,7 +104,7 @@ def test_a_batch_that_does_not_fit_is_halved(
 
 def test_mean_nll_is_the_models_own_loss_on_the_answer(loaded: LoadedModel, prompts: list[list[int]]) -> None:
     answers = [[5, 9, 40], [7], [], [8, 8, 8, 8, 8, 8]]
-    found = mean_nll(loaded.model, prompts, answers, batch_size=3)
+    found = mean_nll(loaded.model, [Scored(p, a) for p, a in zip(prompts, answers, strict=True)], batch_size=3)
     for nll, prompt, answer in zip(found, prompts, answers, strict=True):
         if not answer:
             assert nll == 0

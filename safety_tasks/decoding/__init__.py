@@ -1,0 +1,18 @@
+"""Decoding: the answers of a Hugging Face causal model to many prompts, and the likelihood of answers."""
+
+from safety_tasks.decoding.completions import Completion
+from safety_tasks.decoding.greedy import DecodingLog, decode, encode
+from safety_tasks.decoding.likelihood import Scored, mean_nll
+from safety_tasks.decoding.prefill import shares_exactly
+from safety_tasks.decoding.thinking import opened_by_prompt
+
+__all__ = [
+    "Completion",
+    "DecodingLog",
+    "Scored",
+    "decode",
+    "encode",
+    "mean_nll",
+    "opened_by_prompt",
+    "shares_exactly",
+]

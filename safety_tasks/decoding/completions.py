@@ -1,0 +1,31 @@
+"""Completion: a model's answer to one prompt, as decoded or as a server sent it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A model's answer to one prompt; its repr, which logs and tracebacks show, holds no text."""
+
+    text: str = field(repr=False)
+    """The final answer, without what a reasoning model thought before it."""
+    token_ids: tuple[int, ...] = field(repr=False)
+    """Generated tokens, thinking included, without the end-of-sequence token."""
+    finished: bool | None
+    """Whether the answer ended by itself or at a stop string, rather than at the token limit; None if unknown."""
+    thinking_tokens: int | None = 0
+    """How many of the tokens are thinking and its markers; None when it never ended, so that there is no answer."""
+    is_finite: bool = True
+    """Whether every logit that chose a token was a finite number."""
+
+    @property
+    def thought(self) -> tuple[int, ...]:
+        """The tokens before the answer."""
+        return self.token_ids[: self.thinking_tokens]
+
+    @property
+    def answer(self) -> tuple[int, ...]:
+        """The tokens of the answer; empty when thinking never ended."""
+        return () if self.thinking_tokens is None else self.token_ids[self.thinking_tokens :]

@@ -1,0 +1,114 @@
+"""Batched greedy decoding of a Hugging Face causal model, with an exact early stop.
+
+A row ends at the end-of-sequence token, at the token limit, or as soon as its answer holds one of ``stop_strings``.
+The strings are ASCII and token texts are concatenated bytes, so text that is already decoded never changes: a row
+that holds a string now would hold it at its end. Finished rows leave the batch where that is exact (fp32); in half
+precision they stay, since a matrix product may round differently at another batch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from safety_tasks.decoding.batches import in_batches
+from safety_tasks.decoding.completions import Completion
+from safety_tasks.decoding.prefill import prefill
+from safety_tasks.decoding.rows import Rows
+from safety_tasks.decoding.thinking import Markers
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+@dataclass(slots=True)
+class DecodingLog:
+    """What decoding met, for a run's record."""
+
+    smallest_batch: int | None = None
+    """Rows in the smallest batch, where one did not fit the device's memory and was halved."""
+    not_finite: int = 0
+    """Completions with a logit that was NaN or infinite: weights moved until the model broke."""
+    tokens: int = 0
+    """Tokens generated."""
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, is_rendered: bool) -> list[int]:
+    """Token ids of a prompt: a rendered chat template brings its own special tokens, plain text gets them."""
+    ids: list[int] = tokenizer(text, add_special_tokens=not is_rendered)["input_ids"]
+    return ids
+
+
+@torch.inference_mode()
+def decode(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    stop_strings: tuple[str, ...] = (),
+    batch_size: int | None = None,
+    thinking: Sequence[Markers | None] | None = None,
+    shares_prefix: bool = False,
+    log: DecodingLog | None = None,
+) -> list[Completion]:
+    """One greedy completion for each tokenised prompt, in their order.
+
+    ``batch_size`` None takes all prompts at once; batches that do not fit the device's memory are halved.
+    ``thinking`` holds the markers that each prompt's template left open: stop strings count in final answers only.
+    ``shares_prefix``: read the tokens that all prompts of a batch open with once, where prefill.py allows it.
+    Edge: rows whose logits are not finite take the largest finite logit, or token 0 when none is.
+    """
+    log = log if log is not None else DecodingLog()
+    size = min(batch_size or len(prompts), len(prompts))
+
+    def run(indices: Sequence[int]) -> list[Completion]:
+        opened = [thinking[i] if thinking else None for i in indices]
+        rows = Rows(model, tokenizer, opened, stop_strings)
+        _generate(model, rows, [prompts[i] for i in indices], max_new_tokens, shares_prefix)
+        return rows.completions()
+
+    def halved(half: int) -> None:
+        log.smallest_batch = min(half, log.smallest_batch or half)
+
+    found = in_batches(run, range(len(prompts)), size, halved)
+    log.not_finite += sum(not completion.is_finite for completion in found)
+    log.tokens += sum(len(completion.token_ids) for completion in found)
+    return found
+
+
+def _generate(
+    model: PreTrainedModel,
+    rows: Rows,
+    prompts: Sequence[Sequence[int]],
+    max_new_tokens: int,
+    shares_prefix: bool,
+) -> None:
+    """Step until every row is finished or has ``max_new_tokens`` tokens."""
+    batch, logits = prefill(model, prompts, shares_prefix=shares_prefix)
+    removes_rows = next(model.parameters()).dtype == torch.float32 and batch.can_drop_rows()
+    active = list(range(len(prompts)))  # the row of each line of the tensors
+    for step in range(max_new_tokens):
+        tokens, is_finite = _greedy(logits)
+        rows.take(active, tokens.tolist(), is_finite.tolist())
+        if all(rows.finished) or step == max_new_tokens - 1:
+            return
+        batch.append(tokens)
+        if removes_rows:
+            kept = [line for line, row in enumerate(active) if not rows.finished[row]]
+            if len(kept) < len(active):
+                batch.keep(kept)
+                active = [active[line] for line in kept]
+        logits = batch.forward(model)
+
+
+def _greedy(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """The likeliest token of each row, and whether the row's logits were finite. Two tensors of shape (rows,)."""
+    best, tokens = logits.max(dim=-1)  # NaN, like +inf, is its own maximum; -inf only forbids a token
+    is_finite = best.isfinite()
+    if not bool(is_finite.all()):
+        tokens = torch.nan_to_num(logits.float(), nan=-torch.inf, posinf=-torch.inf).argmax(dim=-1)
+    return tokens, is_finite
