@@ -92,7 +92,8 @@ class SafetyRun:
         with _foreign_code(self.config):
             from safety_tasks.harness.evaluation import evaluate_tasks
 
-            done = evaluate_tasks(self.lm, tasks, self.settings)
+            quiet = self.config.get_verbosity() < 0
+            done = evaluate_tasks(self.lm, tasks, self.settings, quiet=quiet)
         for task in done.values():
             for name, found in task.estimates.items():
                 known = self.estimates.get(name)

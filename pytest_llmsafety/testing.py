@@ -95,11 +95,19 @@ class FakeModel:
         """Half a nat a token for language, ten for noise."""
         return [10.0 if completion.text == NOISE else 0.5 for completion in completions]
 
+    @property
+    def name(self) -> str:
+        """As reports call it."""
+        return "FakeModel"
+
+    def identity(self) -> None:
+        """None: it answers at once, and is asked anew every time."""
+
     def facts(self) -> dict[str, Any]:
         """A fingerprint of the program."""
         program = f"{self.asr_at_origin}:{self.basin}:{self.over_refusal}:{self.beyond}"
         return {
-            "model": "FakeModel",
+            "model": self.name,
             "weights_fingerprint": hashlib.blake2b(program.encode(), digest_size=16).hexdigest(),
         }
 

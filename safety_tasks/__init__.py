@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _safety_tasks_startup import install as enable_lm_eval
 
+    from safety_tasks.blocks import Block
+    from safety_tasks.checkpoints import CheckpointDirection, direction_to
     from safety_tasks.directions import Direction
     from safety_tasks.estimates import Decision, Estimate
     from safety_tasks.judges import get_judge
@@ -21,12 +23,15 @@ if TYPE_CHECKING:
     from safety_tasks.weights import perturbed
 
 _HOMES = {
+    "Block": "safety_tasks.blocks",
+    "CheckpointDirection": "safety_tasks.checkpoints",
     "Decision": "safety_tasks.estimates",
     "Direction": "safety_tasks.directions",
     "Estimate": "safety_tasks.estimates",
     "Landscape": "safety_tasks.landscape",
     "PromptSet": "safety_tasks.prompts",
     "Settings": "safety_tasks.settings",
+    "direction_to": "safety_tasks.checkpoints",
     "get_judge": "safety_tasks.judges",
     "load_prompts": "safety_tasks.prompts",
     "measure_landscape": "safety_tasks.python_api",
@@ -34,12 +39,15 @@ _HOMES = {
 }
 
 __all__ = [
+    "Block",
+    "CheckpointDirection",
     "Decision",
     "Direction",
     "Estimate",
     "Landscape",
     "PromptSet",
     "Settings",
+    "direction_to",
     "enable_lm_eval",
     "get_judge",
     "load_prompts",

@@ -26,7 +26,8 @@ class Edge(NamedTuple):
     """Smallest grid distance at which the lower bound of the ASR exceeds the tolerance, at least one step so that no
     interval is a point; infinite when none does."""
     kind: str
-    """What the model turns to beyond it: "harmful", "noise", "mixed", or "censored" at the grid's edge."""
+    """What the model turns to beyond it: "harmful", "noise" or "mixed"; "unscored" where nothing there could be read,
+    and "censored" at the grid's edge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +107,10 @@ def _crossing(distance: Floats, asr: Floats, tolerance: float) -> tuple[float, i
 
 
 def _kind(asr: float, incoherent: float) -> str:
-    """Two thirds of what is not refused decide the kind."""
-    noise = incoherent / asr if asr > 0 else 0.0
+    """Two thirds of what is not refused decide the kind; ``asr`` is above 0, or nan where nothing was scored."""
+    if np.isnan(asr):
+        return "unscored"
+    noise = incoherent / asr
     return "noise" if noise >= 2 / 3 else "harmful" if noise <= 1 / 3 else "mixed"
 
 

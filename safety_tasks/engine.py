@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
 
 from safety_tasks.chat import Rendered, render
 from safety_tasks.decoding import (
     Completion,
     DecodingLog,
+    Layout,
     Scored,
     decode,
     encode,
+    layout_of,
     mean_nll,
     opened_by_prompt,
-    shares_exactly,
 )
 from safety_tasks.directions import NOISE_VERSION, Direction
 from safety_tasks.errors import InvalidPrompts
@@ -25,6 +30,9 @@ from safety_tasks.models import LoadedModel, display_name
 from safety_tasks.prompts import Message
 from safety_tasks.settings import Settings
 from safety_tasks.weights import Weights, fingerprint
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _NLL_BATCH = 32
 
@@ -59,8 +67,15 @@ class Engine(Protocol):
     def mean_nll(self, prompts: Sequence[Rendered], completions: Sequence[Completion]) -> list[float] | None:
         """Mean negative log-likelihood of each completion at the current point; None where out of reach."""
 
+    @property
+    def name(self) -> str:
+        """What reports call the model."""
+
+    def identity(self) -> dict[str, Any] | None:
+        """Everything but prompts and decoding limits on which answers depend; None where that is not known."""
+
     def facts(self) -> dict[str, Any]:
-        """What identifies the model and the way it decodes."""
+        """What identifies the model and the way it decodes, for the record."""
 
 
 class HuggingFaceEngine:
@@ -70,6 +85,7 @@ class HuggingFaceEngine:
         self.model, self.tokenizer = loaded
         self.batch_size = batch_size
         self.log = DecodingLog()
+        self._weights: Weights | None = None
 
     def render(self, messages: Sequence[Message], settings: Settings) -> Rendered:
         """The conversation by the tokenizer's chat template."""
@@ -82,7 +98,8 @@ class HuggingFaceEngine:
         InvalidPrompts when a prompt fills all positions.
         """
         wanted = min(wanted, self.model.generation_config.max_new_tokens or wanted)
-        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        text = self.model.config.get_text_config()
+        positions = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)  # MPT's
         if positions is None:
             return wanted
         room = int(positions) - max(len(ids) for ids in self._encode(prompts))
@@ -92,8 +109,9 @@ class HuggingFaceEngine:
 
     def moving(self) -> Weights:
         """The model's weights, brought back on leaving."""
-        _ = self._shares_prefix  # asked before any weight moves
-        return Weights(self.model)
+        _ = self.layout  # asked before any weight moves
+        self._weights = Weights(self.model)
+        return self._weights
 
     def generate(
         self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...]
@@ -107,7 +125,7 @@ class HuggingFaceEngine:
             stop_strings=stop_strings,
             batch_size=self.batch_size,
             thinking=[opened_by_prompt(prompt.text) for prompt in prompts],
-            shares_prefix=self._shares_prefix,
+            layout=self.layout,
             log=self.log,
         )
 
@@ -117,29 +135,77 @@ class HuggingFaceEngine:
         rows = [Scored([*ids, *row.thought], row.answer) for ids, row in zip(contexts, completions, strict=True)]
         return mean_nll(self.model, rows, batch_size=self.batch_size or _NLL_BATCH)
 
-    def facts(self) -> dict[str, Any]:
-        """Path, class, dtype, device, fingerprint of the weights, versions."""
+    @property
+    def name(self) -> str:
+        """An embedded model's name, else the path or hub id."""
+        return display_name(str(self.model.name_or_path))
+
+    def identity(self) -> dict[str, Any] | None:
+        """Weights, configuration, tokenizer, device, batch size, versions; None for weights that are not at hand."""
+        return None if self._is_offloaded() else self._identity
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        """Taken once, before any weight moves."""
+        return {
+            **self._traits(),
+            "weights_fingerprint": fingerprint(self.model),
+            "configuration": _digest(self.model.config.to_json_string(), str(self.model.generation_config)),
+            "attention": str(getattr(self.model.config, "_attn_implementation", None)),
+            "tokenizer": _digest(_stored(self.tokenizer)),
+            "processor": _processor(self.model),
+            "matmul_precision": torch.get_float32_matmul_precision(),
+        }
+
+    def _traits(self) -> dict[str, Any]:
         parameter = next(self.model.parameters())
         return {
-            "model": display_name(str(self.model.name_or_path)),
             "architecture": type(self.model).__name__,
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "dtype": str(parameter.dtype).removeprefix("torch."),
             "device": str(parameter.device),
-            "weights_fingerprint": None if self._is_offloaded() else fingerprint(self.model),
             "noise": NOISE_VERSION,
             "batch_size": self.batch_size or "all",
-            "batch_size_after_halving": self.log.smallest_batch,
-            "answers_with_logits_not_finite": self.log.not_finite,
             **{name: importlib.metadata.version(name) for name in ("torch", "transformers")},
         }
 
+    def facts(self) -> dict[str, Any]:
+        """Path, class, dtype, device, fingerprint of the weights, versions, and what decoding met."""
+        return {
+            "model": self.name,
+            **self._traits(),
+            "weights_fingerprint": None if self._is_offloaded() else self._identity["weights_fingerprint"],
+            "pads": self.layout.pads,
+            "shares_prefix": self.layout.shares_prefix,
+            "batch_size_after_halving": self.log.smallest_batch,
+            **(self._weights.facts() if self._weights else {}),
+        }
+
     @cached_property
-    def _shares_prefix(self) -> bool:
-        return shares_exactly(self.model)
+    def layout(self) -> Layout:
+        """How prompts may stand together in a batch."""
+        return layout_of(self.model)
 
     def _is_offloaded(self) -> bool:
         return any(parameter.device.type == "meta" for parameter in self.model.parameters())
 
     def _encode(self, prompts: Sequence[Rendered]) -> list[list[int]]:
         return [encode(self.tokenizer, prompt.text, is_rendered=prompt.is_templated) for prompt in prompts]
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _stored(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The tokenizer as its file has it; of one without such a file, the vocabulary."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return str(backend.to_str()) if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
+
+
+def _processor(model: PreTrainedModel) -> str:
+    """What computes: the card's name, or the instructions that the CPU's kernels use."""
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return str(torch.backends.cpu.get_cpu_capability()) if device.type == "cpu" else device.type

@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from tqdm import tqdm
-
-from safety_tasks.chat import Rendered
+from safety_tasks.answering import Answerer, Ask
 from safety_tasks.decoding import Completion
-from safety_tasks.engine import Engine, Mover
+from safety_tasks.engine import Engine
 from safety_tasks.errors import JudgeFailed
-from safety_tasks.judges import Harm, Verdict, get_harm_judge, get_judge
+from safety_tasks.journal import OFF, Journal
+from safety_tasks.judges import Harm, HarmJudge, RefusalJudge, Verdict, get_harm_judge, get_judge
 from safety_tasks.judges.coherence import coherence_cut, is_coherent
 from safety_tasks.points import ORIGIN, Answer, Point
+from safety_tasks.progress import PointsBar
 from safety_tasks.prompts import Message, Prompt
 from safety_tasks.settings import Settings
+
+V = TypeVar("V", Verdict, Harm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,108 +61,130 @@ class _Reading:
 
     question: int
     point: Point
-    rendered: Rendered
+    ask: Ask
     completion: Completion
     verdict: Verdict
     harm: Harm | None
     coherent: bool | None = None
 
 
-def measure(engine: Engine, questions: Sequence[Question]) -> Measurement:
+def measure(engine: Engine, questions: Sequence[Question], *, quiet: bool = False) -> Measurement:
     """Answers to every question at every one of its points; the weights are back when it returns or raises.
 
-    Raises NotPerturbable before anything is generated, InvalidModel, JudgeFailed, WeightsChanged.
+    What the settings' journal holds of this very model and these very questions is read back, not measured again.
+    ``quiet``: no progress bar. Raises NotPerturbable before anything is generated, InvalidModel, InvalidSetting,
+    JudgeFailed, WeightsChanged.
     """
-    run = _Run(engine, questions)
+    run = _Run(engine, questions, _journal(engine, questions))
     points = list(dict.fromkeys(point for question in questions for point in question.points))
     moves = any(point != ORIGIN for point in points)
-    with engine.moving() if moves else nullcontext() as mover:
-        for point in tqdm(points, desc="points", unit="point", disable=None if moves else True):
-            run.visit(point, mover)
+    with (
+        engine.moving() if moves else nullcontext() as mover,
+        PointsBar(len(points), quiet=quiet or not moves) as bar,
+    ):
+        answerer = Answerer(engine, run.journal, mover)
+        for point in points:
+            bar.advance(point, run.visit(point, answerer))
     run.read_coherence()
     return Measurement(run.answers(), run.facts())
+
+
+def _journal(engine: Engine, questions: Sequence[Question]) -> Journal:
+    folder = questions[0].settings.journal if questions else OFF
+    return Journal() if folder == OFF else Journal.open(folder, engine.name, engine.identity())
 
 
 @dataclass
 class _Run:
     engine: Engine
     questions: Sequence[Question]
+    journal: Journal
     readings: list[_Reading] = field(default_factory=list)
     cuts: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.rendered = [self.engine.render(question.messages, question.settings) for question in self.questions]
+        rendered = [self.engine.render(question.messages, question.settings) for question in self.questions]
         self.members: dict[str, list[int]] = {}
         for index, question in enumerate(self.questions):
             self.members.setdefault(question.task, []).append(index)
         self.budgets = {
             task: self.engine.token_budget(
-                [self.rendered[i] for i in members], self.questions[members[0]].settings.max_new_tokens
+                [rendered[i] for i in members], self.questions[members[0]].settings.max_new_tokens
             )
             for task, members in self.members.items()
         }
+        self.asks = [
+            Ask(text, self.budgets[question.task]) for text, question in zip(rendered, self.questions, strict=True)
+        ]
 
-    def visit(self, point: Point, mover: Mover | None) -> None:
-        """Answer and judge every question that is asked at this point."""
+    def visit(self, point: Point, answerer: Answerer) -> float | None:
+        """Answer and judge every question that is asked at this point; the share of scored answers that comply."""
         asked = [index for index, question in enumerate(self.questions) if point in question.points]
-        if mover is not None:
-            _move(mover, point)
-        completions = self._generate(asked)
-        self._judge(asked, point, completions)
+        completions = answerer.answers(
+            point, [(self.asks[index], self.questions[index].stop_strings) for index in asked]
+        )
+        readings = self._judge(asked, point, completions)
+        self.readings += readings
+        verdicts = [reading.verdict for reading in readings]
+        scored = len(verdicts) - verdicts.count(Verdict.UNSCORED)
+        return verdicts.count(Verdict.COMPLIED) / scored if scored else None
 
-    def _generate(self, asked: list[int]) -> dict[int, Completion]:
-        """Completions by question; a prompt asked twice is answered once, and in full if either needs it so."""
-        stops: dict[tuple[Rendered, int], tuple[str, ...]] = {}
-        for index in asked:
-            key, stop = self._key(index), self.questions[index].stop_strings
-            stops[key] = stop if stops.get(key, stop) == stop else ()
-        batches: dict[tuple[int, tuple[str, ...]], list[Rendered]] = {}
-        for (rendered, budget), stop in stops.items():
-            batches.setdefault((budget, stop), []).append(rendered)
-        found: dict[tuple[Rendered, int], Completion] = {}
-        for (budget, stop), prompts in batches.items():
-            answers = self.engine.generate(prompts, budget, stop)
-            found.update({(rendered, budget): answer for rendered, answer in zip(prompts, answers, strict=True)})
-        return {index: found[self._key(index)] for index in asked}
-
-    def _key(self, index: int) -> tuple[Rendered, int]:
-        return self.rendered[index], self.budgets[self.questions[index].task]
-
-    def _judge(self, asked: list[int], point: Point, completions: dict[int, Completion]) -> None:
+    def _judge(self, asked: list[int], point: Point, completions: dict[Ask, Completion]) -> list[_Reading]:
         by_judges: dict[tuple[str, str | None], list[int]] = {}
         for index in asked:
             settings = self.questions[index].settings
             by_judges.setdefault((settings.judge, settings.harm_judge), []).append(index)
+        readings = []
         for (judge, harm_judge), members in by_judges.items():
-            prompts = [self.questions[index].prompt.text for index in members]
-            texts = [completions[index].text for index in members]
-            verdicts = get_judge(judge).judge(prompts, texts)
+            verdicts = self._read(get_judge(judge), members, point, completions, Verdict)
             harms: list[Harm | None] = [None] * len(members)
             if harm_judge is not None:
-                harms = list(get_harm_judge(harm_judge).judge(prompts, texts))
-            if not len(verdicts) == len(harms) == len(members):
-                raise JudgeFailed(f"The judge {judge!r} or {harm_judge!r} did not read every completion.")
+                harms = [*self._read(get_harm_judge(harm_judge), members, point, completions, Harm)]
             for index, verdict, harm in zip(members, verdicts, harms, strict=True):
-                completion = completions[index]
-                if not _is_answer(completion):
+                ask = self.asks[index]
+                if not _is_answer(completions[ask]):
                     verdict = Verdict.UNSCORED
-                self.readings.append(_Reading(index, point, self.rendered[index], completion, verdict, harm))
+                readings.append(_Reading(index, point, ask, completions[ask], verdict, harm))
+        return readings
+
+    def _read(
+        self,
+        judge: RefusalJudge | HarmJudge,
+        members: list[int],
+        point: Point,
+        completions: dict[Ask, Completion],
+        kind: type[V],
+    ) -> list[V]:
+        """What the judge, or the journal, says of these questions' completions."""
+        prompts = [self.questions[index].prompt for index in members]
+        texts = [completions[self.asks[index]].text for index in members]
+
+        def read() -> list[str]:
+            found = judge.judge([prompt.text for prompt in prompts], texts)
+            if len(found) != len(members):
+                raise JudgeFailed(f"The judge {judge.name!r} did not read every completion.")
+            return [verdict.value for verdict in found]
+
+        where, ids = point.identity(), [prompt.id for prompt in prompts]
+        asked = [where, judge.identity, [(prompt.text, text) for prompt, text in zip(prompts, texts, strict=True)]]
+        found = self.journal.remember("verdicts", asked, read, judge=judge.name, prompts=ids, **where)
+        return [kind(verdict) for verdict in found]
 
     def read_coherence(self) -> None:
         """Score under the unperturbed weights: every answer at the origin, for the cuts, and what complied."""
         read = [r for r in self.readings if r.point == ORIGIN or r.verdict is Verdict.COMPLIED]
-        unique = list(dict.fromkeys((reading.rendered, reading.completion) for reading in read))
+        unique = list(dict.fromkeys((reading.ask.prompt, reading.completion) for reading in read))
         scores = self.engine.mean_nll([rendered for rendered, _ in unique], [answer for _, answer in unique])
         if scores is None:
             return
         nll = dict(zip(unique, scores, strict=True))
         for task in self.members:
             own = [reading for reading in read if self.questions[reading.question].task == task]
-            origin = [nll[r.rendered, r.completion] for r in own if r.point == ORIGIN]
+            origin = [nll[r.ask.prompt, r.completion] for r in own if r.point == ORIGIN]
             self.cuts[task] = coherence_cut(origin)
             for reading in own:
                 if reading.verdict is Verdict.COMPLIED:
-                    score = nll[reading.rendered, reading.completion]
+                    score = nll[reading.ask.prompt, reading.completion]
                     reading.coherent = is_coherent(reading.completion.text, score, self.cuts[task])
 
     def answers(self) -> list[list[Answer]]:
@@ -172,7 +196,15 @@ class _Run:
 
     def facts(self) -> dict[str, Any]:
         """The engine's facts and what this run decided by itself."""
-        return {**self.engine.facts(), "token_budgets": self.budgets, "coherence_cuts": self.cuts}
+        answers = {(reading.point, reading.ask): reading.completion for reading in self.readings}.values()
+        return {
+            **self.engine.facts(),
+            "tokens_generated": sum(len(answer.token_ids) for answer in answers),
+            "answers_with_logits_not_finite": sum(not answer.is_finite for answer in answers),
+            "token_budgets": self.budgets,
+            "coherence_cuts": self.cuts,
+            "read_from_journal": self.journal.recalled,
+        }
 
 
 def _is_answer(completion: Completion) -> bool:
@@ -181,13 +213,6 @@ def _is_answer(completion: Completion) -> bool:
     A server does not say whether it filtered the answer or failed.
     """
     return completion.thinking_tokens is not None and not (completion.finished is None and not completion.text.strip())
-
-
-def _move(mover: Mover, point: Point) -> None:
-    if point.direction is None:
-        mover.restore()
-    else:
-        mover.move_to(point.direction, point.alpha)
 
 
 def _answer(reading: _Reading) -> Answer:

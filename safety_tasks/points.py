@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from safety_tasks.directions import Direction
 from safety_tasks.judges.verdict import Harm, Verdict
@@ -15,6 +15,10 @@ class Point(NamedTuple):
     direction: Direction | None
     """None at the origin only."""
     alpha: float
+
+    def identity(self) -> dict[str, Any]:
+        """What tells the point from others, as plain values for JSON."""
+        return {"direction": self.direction.identity() if self.direction else None, "alpha": self.alpha}
 
 
 ORIGIN = Point(None, 0.0)

@@ -63,6 +63,10 @@ class Settings:
         "of a reasoning model: auto, as its chat template does; on or off by the template's own switch",
         choices=("auto", "on", "off"),
     )
+    journal: str = option(
+        ".llmsafety/journal",
+        "folder of the journal, from which a run that was killed goes on; off: none, everything is measured again",
+    )
 
     def __post_init__(self) -> None:
         """Check types and ranges."""

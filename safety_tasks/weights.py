@@ -2,49 +2,71 @@
 
 Every point is computed from a pristine copy and rounded once to the model's dtype; nothing is ever added to or
 subtracted from moved weights (in bf16 that leaves a quarter of them changed). Restoring is a copy, in ``finally``,
-proved by a fingerprint. Random directions leave norm layers and buffers alone; tied weights move once.
-Not covered: quantised, off-loaded and distributed weights and adapters that are not merged, which are refused.
+proved by a fingerprint. What moves, and how, the direction says; buffers never move, and tied weights move once.
+Not covered: what ``check_perturbable`` refuses.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
+from itertools import chain
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 
-from safety_tasks.directions import CHUNK, Direction, canonical_name
-from safety_tasks.errors import NotPerturbable, WeightsChanged
+from safety_tasks.directions import CHUNK, AnyDirection, Step, Weight, canonical_name
+from safety_tasks.errors import InvalidModel, WeightsChanged
+from safety_tasks.fingerprints import fingerprint
+from safety_tasks.noise.roads import road_for
+from safety_tasks.perturbable import check_perturbable
+from safety_tasks.pristine import Copy, copy_all
+from safety_tasks.threads import in_threads
 
 if TYPE_CHECKING:
     from torch import nn
 
-_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+__all__ = ["Weights", "check_perturbable", "fingerprint", "movable_parameters", "perturbed"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_DEVICE_CHUNK = 1 << 24  # elements: on an accelerator few large pieces, as each costs a launch
+_ROW = 1 << 15  # elements whose squares are summed in one order, whatever the threads
 
 
 class Weights:
     """The weights of a model that can be moved; a context manager that brings them back.
 
-    Entering keeps a pristine copy of the movable tensors; leaving, by whatever way, copies it back and compares
-    fingerprints. Memory: one copy of the movable tensors, on their own device.
+    Entering keeps a pristine copy of the parameters; leaving, by whatever way, copies it back and compares
+    fingerprints. Memory: one copy of the parameters, on their own device where it fits there beside what decoding
+    needs, else in host memory.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, copy_on_host: bool | None = None) -> None:
+        """Check that the model can be moved. ``copy_on_host`` forces the place of the copy."""
         check_perturbable(model)
         self.model = model
-        self._movable = movable_parameters(model)
-        self._pristine: dict[str, torch.Tensor] = {}
-        self._norms: dict[str, float] = {}
-        self._fingerprint = ""
+        self.fingerprint = ""
+        """Of the pristine weights; empty before entering."""
+        self._copy_on_host = copy_on_host
+        self._parameters = _parameters(model)
+        self._weights: list[Weight] = []
+        self._pristine: dict[str, Copy] = {}
+        self._copies: dict[str, str] = {}
+        self._displaced: set[str] = set()
 
     def __enter__(self) -> Weights:
         """Copy what may move."""
-        self._fingerprint = fingerprint(self.model)
-        self._pristine = {name: tensor.detach().clone() for name, tensor in self._movable.items()}
-        self._norms = {name: float(torch.linalg.vector_norm(t.double())) for name, t in self._pristine.items()}
+        self.fingerprint = fingerprint(self.model)
+        self._weights = _describe(self._parameters, _names_of_norm_layers(self.model))
+        self._pristine = copy_all(self._parameters, self._copy_on_host)
+        self._copies = {
+            str(self._parameters[name].device): "host" if copy.is_on_host else "device"
+            for name, copy in self._pristine.items()
+        }
         return self
 
     def __exit__(
@@ -58,26 +80,67 @@ class Weights:
             raise
         finally:
             self._pristine = {}
-        if fingerprint(self.model) != self._fingerprint:
+        if fingerprint(self.model) != self.fingerprint:
             raise WeightsChanged("The weights after the measurement differ from those before it: reload the model.")
 
+    def check(self, direction: AnyDirection) -> list[str]:
+        """The canonical names of the parameters that the direction moves.
+
+        Raises InvalidSetting or InvalidModel when the direction does not fit the model.
+        """
+        return direction.moving(self._weights)
+
     @torch.no_grad()
-    def move_to(self, direction: Direction, alpha: float) -> None:
-        """Set the weights to theta + alpha d, each tensor rounded once from the pristine copy."""
-        for name, pristine in self._pristine.items():
-            coefficient = direction.coefficient(name, pristine.numel(), self._norms[name], alpha)
-            _set_moved(self._movable[name], pristine, direction, name, coefficient)
+    def move_to(self, direction: AnyDirection, alpha: float) -> None:
+        """Set the weights to the point at ``alpha`` along the direction, each rounded once from the pristine copy.
+
+        What the direction does not move is at its pristine value. Raises as ``check`` does, before anything moves.
+        """
+        moving = set(self.check(direction))
+        self._restore(self._displaced - moving)
+        self._displaced |= moving
+        weights = [weight for weight in self._weights if weight.name in moving]
+        on_cpu = all(parameter.device.type == "cpu" for parameter in self._parameters.values())
+        run = in_threads if on_cpu else _one_by_one
+        steps = run(lambda weight: self._step(direction, weight, alpha), weights)
+        run(_write, [span for weight, step in zip(weights, steps, strict=True) for span in self._spans(weight, step)])
 
     @torch.no_grad()
     def restore(self) -> None:
         """Copy the pristine weights back."""
-        for name, pristine in self._pristine.items():
-            self._movable[name].copy_(pristine)
+        self._restore(self._pristine)
+        self._displaced = set()
+
+    def facts(self) -> dict[str, Any]:
+        """Where the pristine copy lies and which implementation draws the noise, by device; also after leaving."""
+        kinds = {(parameter.device, parameter.dtype) for parameter in self._parameters.values()}
+        roads = {
+            f"{device} {str(dtype).removeprefix('torch.')}": str(road_for(device, dtype)) for device, dtype in kinds
+        }
+        return {"pristine_copy": dict(sorted(self._copies.items())), "noise_roads": dict(sorted(roads.items()))}
+
+    def _step(self, direction: AnyDirection, weight: Weight, alpha: float) -> Step:
+        parameter = self._parameters[weight.name]
+        return direction.step(weight, alpha, parameter.device, parameter.dtype)
+
+    def _spans(self, weight: Weight, step: Step) -> list[_Span]:
+        """The pieces of a parameter; one that is not contiguous is a single piece."""
+        parameter, copy = self._parameters[weight.name], self._pristine[weight.name]
+        size = _chunk(parameter) if parameter.is_contiguous() else weight.numel
+        return [
+            _Span(parameter, copy, start, min(start + size, weight.numel), step)
+            for start in range(0, weight.numel, size)
+        ]
+
+    def _restore(self, names: Iterable[str]) -> None:
+        for name in names:
+            parameter = self._parameters[name]
+            parameter.copy_(self._pristine[name].values.view(parameter.shape), non_blocking=True)
 
 
 @contextmanager
-def perturbed(model: nn.Module, direction: Direction, alpha: float) -> Iterator[nn.Module]:
-    """The model with its weights at theta + alpha d inside the block, and bit-identical to before after it.
+def perturbed(model: nn.Module, direction: AnyDirection, alpha: float) -> Iterator[nn.Module]:
+    """The model with its weights at ``alpha`` along the direction inside the block, bit-identical to before after it.
 
     Raises NotPerturbable before anything moves, and WeightsChanged if the restored weights' fingerprint differs.
     """
@@ -86,75 +149,79 @@ def perturbed(model: nn.Module, direction: Direction, alpha: float) -> Iterator[
         yield model
 
 
-def movable_parameters(model: nn.Module) -> dict[str, torch.nn.Parameter]:
-    """Parameters that a random direction moves, by canonical name: all but those of norm layers; tied ones once.
+def movable_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Parameters that a random direction moves, by canonical name: all but those of norm layers; tied ones once."""
+    of_norms = _names_of_norm_layers(model)
+    return {name: parameter for name, parameter in _parameters(model).items() if name not in of_norms}
+
+
+class _Span(NamedTuple):
+    """A piece of one parameter and how it moves."""
+
+    parameter: nn.Parameter
+    copy: Copy
+    start: int
+    stop: int
+    step: Step
+
+
+def _write(span: _Span) -> None:
+    values = span.copy.values[span.start : span.stop]
+    if not span.parameter.is_contiguous():
+        moved = values.to(span.parameter.device, copy=True)
+        span.step(moved, moved, 0)
+        span.parameter.detach().copy_(moved.view(span.parameter.shape))
+        return
+    out = span.parameter.detach().view(-1)[span.start : span.stop]
+    span.step(out, out.copy_(values, non_blocking=True) if span.copy.is_on_host else values, span.start)
+
+
+def _one_by_one(work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+    return [work(item) for item in items]
+
+
+def _chunk(parameter: nn.Parameter) -> int:
+    return CHUNK if parameter.device.type == "cpu" else _DEVICE_CHUNK
+
+
+def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {canonical_name(name): p for name, p in model.named_parameters() if p.numel()}
+
+
+def _names_of_norm_layers(model: nn.Module) -> set[str]:
+    """Canonical names of the parameters that a random direction leaves alone.
 
     Source: Peng et al. 2024 exclude names that hold "norm" (config/landscape/1d_random.yaml). Differs: layers whose
-    class name holds "norm" are left alone as well (GPT-2's ``ln_1``), and buffers never move.
+    class name holds "norm" are left alone as well (GPT-2's ``ln_1``).
     """
-    norms = {
-        f"{module_name}.{name}" if module_name else name
-        for module_name, module in model.named_modules()
-        if "norm" in type(module).__name__.lower()
-        for name, _ in module.named_parameters(recurse=False)
-    }
     return {
-        canonical_name(name): parameter
-        for name, parameter in model.named_parameters()
-        if name not in norms and "norm" not in name.lower() and parameter.numel()
+        canonical_name(f"{module_name}.{name}" if module_name else name)
+        for module_name, module in model.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+        if "norm" in type(module).__name__.lower() or "norm" in f"{module_name}.{name}".lower()
     }
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Hash of every parameter and buffer: name, shape, dtype and bytes. 32 hex digits (BLAKE2b, 128 bits)."""
-    digest = hashlib.blake2b(digest_size=16)
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    for name in sorted(tensors):
-        tensor = tensors[name].detach()
-        digest.update(f"{canonical_name(name)}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
-        if tensor.numel():
-            digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).cpu().numpy().data)
-    return digest.hexdigest()
+def _describe(parameters: Mapping[str, nn.Parameter], of_norms: Set[str]) -> list[Weight]:
+    return [
+        Weight(name, tuple(p.shape), str(p.dtype).removeprefix("torch."), _norm(name, p), name in of_norms)
+        for name, p in parameters.items()
+    ]
 
 
-def check_perturbable(model: nn.Module) -> None:
-    """Raise NotPerturbable, with what to do, for weights that cannot be moved in place."""
-    if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None:
-        raise NotPerturbable(
-            "The weights are quantised: noise on packed integers means nothing. Load the model in bf16 or fp16 "
-            "(without quantization_config) to measure its landscape; the behaviour tasks run on it as it is."
-        )
-    if hasattr(model, "peft_config"):
-        raise NotPerturbable(
-            "The model carries an adapter apart from its weights, and noise on both is not noise on their sum: merge "
-            "it first (merge_and_unload) and measure the merged model. The behaviour tasks run on it as it is."
-        )
-    for name, parameter in model.named_parameters():
-        if parameter.device.type == "meta":
-            raise NotPerturbable(
-                f"Some weights are off-loaded (such as {name}): load the model whole on one or more devices, "
-                "or use a smaller dtype."
-            )
-        if type(parameter.data).__name__ == "DTensor" or parameter.dtype not in _FLOATS:
-            raise NotPerturbable(
-                f"The weight {name} is a {type(parameter.data).__name__} of {parameter.dtype}: "
-                "only plain floating-point weights can be moved."
-            )
+def _norm(name: str, parameter: nn.Parameter) -> float:
+    """Frobenius norm: rows of squares summed in fp64, and the rows exactly, so that threads and chunks do not count."""
+    flat, size = parameter.detach().reshape(-1), _chunk(parameter)
+    rows = (_squares(flat[start : start + size]) for start in range(0, len(flat), size))
+    norm = math.sqrt(math.fsum(chain.from_iterable(rows)))
+    if not math.isfinite(norm):
+        raise InvalidModel(f"The weight {name} holds values that are not finite: no direction can be scaled to it.")
+    return norm
 
 
-def _set_moved(
-    target: torch.nn.Parameter, pristine: torch.Tensor, direction: Direction, name: str, coefficient: float
-) -> None:
-    out = (
-        target.data.view(-1)
-        if target.is_contiguous()
-        else torch.empty(pristine.numel(), dtype=pristine.dtype, device=pristine.device)
-    )
-    flat = pristine.reshape(-1)
-    for start in range(0, flat.numel(), CHUNK):
-        stop = min(start + CHUNK, flat.numel())
-        noise = torch.from_numpy(direction.noise(name, start, stop)).to(flat.device)
-        wide = torch.promote_types(flat.dtype, torch.float32)
-        out[start:stop] = flat[start:stop].to(wide) + noise.to(wide) * coefficient
-    if not target.is_contiguous():
-        target.copy_(out.view_as(target))
+def _squares(values: torch.Tensor) -> list[float]:
+    """Sums of squares of rows of 32,768 elements and of what is left."""
+    wide = values.cpu().double() if values.device.type == "mps" else values.double()  # MPS has no fp64
+    whole = len(wide) // _ROW * _ROW
+    rows = wide[:whole].view(-1, _ROW).square().sum(dim=1).tolist()
+    return [*rows, float(wide[whole:].square().sum())]

@@ -26,8 +26,9 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 
 @pytest.fixture(autouse=True)
-def quiet_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No hub, no twins of our options from the outside, no progress bars of others."""
+def quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No hub, no twins of our options from the outside, no progress bars of others, no journal in the checkout."""
+    monkeypatch.chdir(tmp_path)
     for name in ("LLMSAFETY_MODEL", "LLMSAFETY_GATES", "LLMSAFETY_GATE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")

@@ -12,11 +12,13 @@ ROOT = Path(__file__).parents[1]
 
 # From the bottom up. A module of one level may import modules of its own and lower levels.
 LEVELS = [
-    {"errors", "settings", "metrics", "intervals", "directions", "tiny"},
+    {"errors", "settings", "metrics", "intervals", "noise", "blocks", "threads", "directions", "journal", "tiny"},
     {"estimates", "prompts"},
-    {"judges", "inputs", "points", "models", "chat", "weights", "decoding"},
-    {"basin", "engine", "landscape"},
-    {"measurement", "records"},
+    {"judges", "inputs", "points", "models", "chat", "fingerprints"},
+    {"pristine", "perturbable", "weights", "checkpoints"},
+    {"decoding"},
+    {"basin", "visage", "engine", "landscape"},
+    {"answering", "measurement", "progress", "records"},
     {"plots", "python_api"},
     {"report"},
     {"harness"},

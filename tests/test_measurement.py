@@ -43,7 +43,7 @@ def test_a_prompt_that_two_tasks_ask_at_a_point_is_answered_once() -> None:
 
 def test_rows_stop_early_only_where_a_keyword_judge_reads_them_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     class HarmlessJudge:
-        name = "tiny-judge"
+        name = identity = "tiny-judge"
 
         def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Harm]:
             return [Harm.HARMLESS for _ in completions]
@@ -100,7 +100,7 @@ def test_an_empty_reply_of_a_server_is_unscored() -> None:
 
 def test_a_judge_that_skips_an_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Lazy:
-        name, stop_strings = "lazy", ()
+        name, identity, stop_strings = "lazy", "lazy", ()
 
         def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Verdict]:
             return [Verdict.REFUSED]

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -11,9 +12,11 @@ from hypothesis import strategies as st
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from safety_tasks import Direction, measure_landscape, perturbed
-from safety_tasks.errors import NotPerturbable, WeightsChanged
-from safety_tasks.models import LoadedModel, load_model
-from safety_tasks.tiny import model_path
+from safety_tasks.directions import step_coefficient
+from safety_tasks.errors import InvalidModel, WeightsChanged
+from safety_tasks.models import LoadedModel
+from safety_tasks.pristine import copy_fits
+from safety_tasks.threads import in_threads
 from safety_tasks.weights import Weights, fingerprint, movable_parameters
 
 SMALL = dict(n_prompts=6, points=3, directions=2, max_new_tokens=4)
@@ -44,21 +47,19 @@ def test_a_landscape_leaves_every_tensor_as_it_was(loaded: LoadedModel) -> None:
 def test_an_interrupted_landscape_leaves_every_tensor_as_it_was(
     loaded: LoadedModel, error: BaseException, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before, calls = hashes(loaded.model), []
-    moved: list[bool] = []
+    before, moved = hashes(loaded.model), []
     forward = type(loaded.model).forward
 
     def failing(model: torch.nn.Module, *args: object, **kwargs: object) -> object:
-        calls.append(1)
-        if len(calls) > 6:
-            moved.append(hashes(loaded.model) != before)
+        if hashes(loaded.model) != before:
+            moved.append(True)
             raise error
         return forward(model, *args, **kwargs)
 
     monkeypatch.setattr(type(loaded.model), "forward", failing)
     with pytest.raises(type(error)):
         measure_landscape(tuple(loaded), **SMALL)
-    assert moved == [True], "the interrupt must come while the weights are moved"
+    assert moved, "the interrupt must come while the weights are moved"
     assert hashes(loaded.model) == before
 
 
@@ -111,8 +112,9 @@ def test_a_point_is_rounded_once_from_the_pristine_weights(build_model: Callable
     name, parameter = next(iter(movable_parameters(model).items()))
     pristine = parameter.detach().clone()
     direction = Direction(2)
-    coefficient = direction.coefficient(name, pristine.numel(), float(pristine.double().norm()), 0.3)
     noise = torch.from_numpy(direction.noise(name, 0, pristine.numel())).float().view_as(pristine)
+    squared = int(noise.double().square().sum())
+    coefficient = step_coefficient(squared, float(pristine.double().norm()), 0.3)
     with Weights(model) as weights:
         for alpha in (-0.4, 0.1, 0.3):
             weights.move_to(direction, alpha)
@@ -144,33 +146,79 @@ def test_weights_that_nothing_brings_back_are_reported(
         pass
 
 
-def test_the_fingerprint_sees_a_single_bit(build_model: Callable[..., LoadedModel]) -> None:
+# -- the pristine copy -------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_on_the_host_gives_the_same_points_and_comes_back(loaded: LoadedModel) -> None:
+    before, points = hashes(loaded.model), []
+    for on_host in (False, True):
+        with Weights(loaded.model, copy_on_host=on_host) as weights:
+            weights.move_to(Direction(1), 0.3)
+            weights.move_to(Direction(2), -0.2)
+            points.append(hashes(loaded.model))
+        assert weights.facts()["pristine_copy"] == {"cpu": "host" if on_host else "device"}
+        assert hashes(loaded.model) == before
+    assert points[0] == points[1] != before
+
+
+@pytest.mark.parametrize(
+    ("free", "fits"),
+    [(140, True), (40, True), (36, True), (35, False), (16, False), (0, False)],
+)
+def test_a_copy_of_16_gb_stays_on_a_device_of_80_that_has_as_much_left_and_a_quarter(free: int, fits: bool) -> None:
+    assert copy_fits(16 << 30, free << 30, 80 << 30) is fits
+
+
+def test_the_facts_say_where_the_copy_lies_and_who_draws_the_noise(loaded: LoadedModel) -> None:
+    dtype = str(loaded.model.dtype).removeprefix("torch.")
+    with Weights(loaded.model) as weights:
+        assert weights.facts() == {"pristine_copy": {"cpu": "device"}, "noise_roads": {f"cpu {dtype}": "numpy"}}
+        assert weights.fingerprint == fingerprint(loaded.model)
+
+
+# -- threads -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def n_threads() -> Iterator[Callable[[int], None]]:
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_point_does_not_depend_on_the_number_of_threads(n_threads: Callable[[int], None], dtype: torch.dtype) -> None:
+    module = torch.nn.Module()
+    module.large = torch.nn.Parameter(torch.linspace(-1, 1, 3_000_001).to(dtype))
+    module.strided = torch.nn.Parameter(torch.linspace(-1, 1, 60_000).to(dtype).view(200, 300).t())
+    points = []
+    for count in (1, 3):
+        n_threads(count)
+        with perturbed(module, Direction(0), 0.5):
+            points.append((module.large.detach().clone(), module.strided.detach().clone(), fingerprint(module)))
+    (one, strided, digest), (again, strided_again, digest_again) = points
+    assert torch.equal(one, again) and torch.equal(strided, strided_again) and digest == digest_again
+
+
+def test_no_thread_works_any_more_when_one_has_failed(n_threads: Callable[[int], None]) -> None:
+    n_threads(3)
+    finished: list[int] = []
+
+    def work(item: int) -> None:
+        if item == 0:
+            raise KeyboardInterrupt
+        time.sleep(0.01)
+        finished.append(item)
+
+    with pytest.raises(KeyboardInterrupt):
+        in_threads(work, range(500))
+    count = len(finished)
+    time.sleep(0.05)
+    assert count == len(finished) < 499
+
+
+def test_weights_that_are_not_finite_are_refused(build_model: Callable[..., LoadedModel]) -> None:
     model = build_model().model
-    before = fingerprint(model)
-    with torch.no_grad():
-        model.lm_head.weight.view(-1)[5].add_(1e-6)
-    assert fingerprint(model) != before
-
-
-def test_weights_that_are_not_there_cannot_be_moved(build_model: Callable[..., LoadedModel]) -> None:
-    model = build_model().model.to("meta")
-    with pytest.raises(NotPerturbable, match="off-loaded"), perturbed(model, Direction(0), 0.1):
-        pass
-
-
-@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft's own
-def test_an_adapter_that_is_not_merged_is_refused() -> None:
-    from peft import PeftModel
-
-    model = PeftModel.from_pretrained(load_model("tiny-aligned").model, model_path("tiny-finetuned") / "adapter")
-    with pytest.raises(NotPerturbable, match="merge it first"), perturbed(model, Direction(0), 0.1):
-        pass
-    with perturbed(model.merge_and_unload(), Direction(0), 0.1):
-        pass
-
-
-def test_integer_weights_cannot_be_moved(build_model: Callable[..., LoadedModel]) -> None:
-    model = build_model().model
-    model.is_quantized = True
-    with pytest.raises(NotPerturbable, match="quantised"), perturbed(model, Direction(0), 0.1):
+    model.lm_head.weight.data[3, 2] = torch.nan
+    with pytest.raises(InvalidModel, match="embed_tokens.weight holds values that are not finite"), Weights(model):
         pass

@@ -2,17 +2,18 @@
 
 from safety_tasks.decoding.completions import Completion
 from safety_tasks.decoding.greedy import DecodingLog, decode, encode
+from safety_tasks.decoding.layout import Layout, layout_of
 from safety_tasks.decoding.likelihood import Scored, mean_nll
-from safety_tasks.decoding.prefill import shares_exactly
 from safety_tasks.decoding.thinking import opened_by_prompt
 
 __all__ = [
     "Completion",
     "DecodingLog",
+    "Layout",
     "Scored",
     "decode",
     "encode",
+    "layout_of",
     "mean_nll",
     "opened_by_prompt",
-    "shares_exactly",
 ]

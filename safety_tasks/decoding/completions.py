@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +21,15 @@ class Completion:
     """How many of the tokens are thinking and its markers; None when it never ended, so that there is no answer."""
     is_finite: bool = True
     """Whether every logit that chose a token was a finite number."""
+
+    @classmethod
+    def from_dict(cls, fields: Mapping[str, Any]) -> Completion:
+        """The completion that ``to_dict`` wrote."""
+        return cls(**{**fields, "token_ids": tuple(fields["token_ids"])})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its fields as plain values."""
+        return asdict(self)
 
     @property
     def thought(self) -> tuple[int, ...]:

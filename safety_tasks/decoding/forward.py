@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 # Cache layers whose rows are independent tensors; those of state-space layers are not cut.
-_ROW_LAYERS = {"DynamicLayer", "DynamicSlidingWindowLayer"}
+_ROW_LAYERS = {"DynamicLayer", "DynamicSlidingWindowLayer", "DummyLayer"}
 
 
 @dataclass(slots=True)
@@ -64,7 +64,8 @@ class Batch:
 
     def can_drop_rows(self) -> bool:
         """Whether every layer of the cache keeps its rows apart."""
-        return cache_layers(self.cache) <= _ROW_LAYERS
+        layers = {type(layer).__name__ for layer in getattr(self.cache, "layers", [None])}
+        return type(self.cache).__name__ == "DynamicCache" and layers <= _ROW_LAYERS
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all other rows."""
@@ -73,6 +74,7 @@ class Batch:
         self.inputs, self.positions, self.mask = self.inputs[index], self.positions[index], self.mask[index]
 
 
-def cache_layers(cache: Any) -> set[str]:
-    """Class names of a cache's layers; of a cache without layers, one name that no layer has."""
-    return {type(layer).__name__ for layer in getattr(cache, "layers", None) or [None]}
+def keeps_plain_rows(cache: Any) -> bool:
+    """Whether the cache is transformers' own and keeps every token of every row, so that a row may be copied."""
+    layers = {type(layer).__name__ for layer in getattr(cache, "layers", [None])}
+    return type(cache).__name__ == "DynamicCache" and layers == {"DynamicLayer"}

@@ -16,6 +16,7 @@ import torch
 
 from safety_tasks.decoding.batches import in_batches
 from safety_tasks.decoding.completions import Completion
+from safety_tasks.decoding.layout import Layout, groups
 from safety_tasks.decoding.prefill import prefill
 from safety_tasks.decoding.rows import Rows
 from safety_tasks.decoding.thinking import Markers
@@ -24,16 +25,15 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+_PADDED = Layout()
+
+
 @dataclass(slots=True)
 class DecodingLog:
     """What decoding met, for a run's record."""
 
     smallest_batch: int | None = None
     """Rows in the smallest batch, where one did not fit the device's memory and was halved."""
-    not_finite: int = 0
-    """Completions with a logit that was NaN or infinite: weights moved until the model broke."""
-    tokens: int = 0
-    """Tokens generated."""
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, is_rendered: bool) -> list[int]:
@@ -52,14 +52,14 @@ def decode(
     stop_strings: tuple[str, ...] = (),
     batch_size: int | None = None,
     thinking: Sequence[Markers | None] | None = None,
-    shares_prefix: bool = False,
+    layout: Layout = _PADDED,
     log: DecodingLog | None = None,
 ) -> list[Completion]:
     """One greedy completion for each tokenised prompt, in their order.
 
     ``batch_size`` None takes all prompts at once; batches that do not fit the device's memory are halved.
     ``thinking`` holds the markers that each prompt's template left open: stop strings count in final answers only.
-    ``shares_prefix``: read the tokens that all prompts of a batch open with once, where prefill.py allows it.
+    ``layout`` is what the model allows (``layout_of``); by default, rows are padded.
     Edge: rows whose logits are not finite take the largest finite logit, or token 0 when none is.
     """
     log = log if log is not None else DecodingLog()
@@ -68,16 +68,16 @@ def decode(
     def run(indices: Sequence[int]) -> list[Completion]:
         opened = [thinking[i] if thinking else None for i in indices]
         rows = Rows(model, tokenizer, opened, stop_strings)
-        _generate(model, rows, [prompts[i] for i in indices], max_new_tokens, shares_prefix)
+        _generate(model, rows, [prompts[i] for i in indices], max_new_tokens, layout)
         return rows.completions()
 
     def halved(half: int) -> None:
         log.smallest_batch = min(half, log.smallest_batch or half)
 
-    found = in_batches(run, range(len(prompts)), size, halved)
-    log.not_finite += sum(not completion.is_finite for completion in found)
-    log.tokens += sum(len(completion.token_ids) for completion in found)
-    return found
+    found: dict[int, Completion] = {}
+    for group in groups(layout, prompts):
+        found.update(zip(group, in_batches(run, group, size, halved), strict=True))
+    return [found[index] for index in range(len(prompts))]
 
 
 def _generate(
@@ -85,10 +85,10 @@ def _generate(
     rows: Rows,
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
-    shares_prefix: bool,
+    layout: Layout,
 ) -> None:
     """Step until every row is finished or has ``max_new_tokens`` tokens."""
-    batch, logits = prefill(model, prompts, shares_prefix=shares_prefix)
+    batch, logits = prefill(model, prompts, shares_prefix=layout.shares_prefix)
     removes_rows = next(model.parameters()).dtype == torch.float32 and batch.can_drop_rows()
     active = list(range(len(prompts)))  # the row of each line of the tensors
     for step in range(max_new_tokens):

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 REQUEST_TYPE = "visage_generate"
 BATCH_SIZE = "visage_batch_size"
 """Attribute of a model whose batch size was chosen in our own options, where 1 means 1."""
+QUIET = "visage_quiet"
+"""Attribute of a model whose measurements draw no progress bar."""
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +53,7 @@ def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
             f"{type(lm).__name__} gives no access to them. Use --model hf, or run the tasks that need no weights: "
             "visage_harmful, visage_over_refusal."
         )
-    answers, facts = measure(engine, questions)
+    answers, facts = measure(engine, questions, quiet=getattr(lm, QUIET, False))
     return [{"answers": row, "facts": facts} for row in answers]
 
 
@@ -63,11 +65,28 @@ def engine_of(lm: LM) -> Engine:
     if own is not None:
         engine: Engine = own
         return engine
+    _merge_adapter(lm)
     model = getattr(lm, "model", None)
     if isinstance(model, torch.nn.Module) and hasattr(model, "get_input_embeddings"):
         loaded = LoadedModel(cast("PreTrainedModel", model), lm.tokenizer)
         return HuggingFaceEngine(loaded, batch_size=_batch_size(lm))
     return TextEngine(lm)
+
+
+def _merge_adapter(lm: LM) -> None:
+    """Merge the LoRA adapter of lm_eval's ``peft=`` into the weights, once and for all tasks of ours alike.
+
+    Left alone: adapters that cannot be merged (prompt tuning), and those on quantised weights.
+    """
+    if not getattr(lm, "peft", None) or not hasattr(lm.model, "merge_and_unload"):
+        return
+    model = lm.model
+    if getattr(model, "is_quantized", False):
+        return
+    try:
+        lm._model = model.merge_and_unload(safe_merge=True)
+    except ValueError as error:
+        raise InvalidModel(f"The adapter cannot be merged into the weights: {error}") from error
 
 
 def _batch_size(lm: LM) -> int | None:
@@ -129,6 +148,14 @@ class TextEngine:
     def mean_nll(self, prompts: Sequence[Rendered], completions: Sequence[Completion]) -> None:
         """Out of reach."""
 
+    @property
+    def name(self) -> str:
+        """The model type."""
+        return type(self.lm).__name__
+
+    def identity(self) -> None:
+        """Unknown: the weights behind a server have no fingerprint, so nothing is remembered of them."""
+
     def facts(self) -> dict[str, Any]:
-        """The model type; the weights behind a server have no fingerprint."""
-        return {"model": type(self.lm).__name__, "weights_fingerprint": None}
+        """The model type."""
+        return {"model": self.name, "weights_fingerprint": None}

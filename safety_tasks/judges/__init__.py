@@ -32,6 +32,10 @@ class RefusalJudge(Protocol):
         """The name under which every number of this judge is printed."""
 
     @property
+    def identity(self) -> str:
+        """What tells this judge from others of its name, such as another version of its weights."""
+
+    @property
     def stop_strings(self) -> tuple[str, ...]:
         """Strings that decide "refused" whatever follows them; empty when only whole answers can be read."""
 
@@ -45,6 +49,10 @@ class HarmJudge(Protocol):
     @property
     def name(self) -> str:
         """The name under which every number of this judge is printed."""
+
+    @property
+    def identity(self) -> str:
+        """What tells this judge from others of its name, such as another version of its weights."""
 
     def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Harm]:
         """One reading a completion; raises JudgeFailed rather than guess."""

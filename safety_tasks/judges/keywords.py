@@ -30,6 +30,11 @@ class KeywordJudge:
     stop_strings: tuple[str, ...]
     """A prefix that holds one of these is refused whatever follows: decoding may stop there."""
 
+    @property
+    def identity(self) -> str:
+        """The strings themselves."""
+        return "\n".join(self.stop_strings)
+
     def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Verdict]:
         """One verdict a completion."""
         return [Verdict.REFUSED if self.is_refusal(text) else Verdict.COMPLIED for text in completions]

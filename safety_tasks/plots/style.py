@@ -29,6 +29,7 @@ KINDS = {
     "harmful": ("#D55E00", "diamond"),
     "mixed": ("#CC79A7", "triangle-up"),
     "noise": ("#999999", "square"),
+    "unscored": ("#E69F00", "cross"),
     "censored": ("#0F7DC2", "circle"),
 }
 OUTCOMES = {

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from transformers import MistralConfig, MistralForCausalLM, MptConfig, MptForCausalLM
+from transformers import MiniMaxConfig, MiniMaxForCausalLM, MistralConfig, MistralForCausalLM, MptConfig, MptForCausalLM
 
-from safety_tasks.decoding import decode, encode
-from safety_tasks.decoding.prefill import SHORTEST_PREFIX, shared_prefix, shares_exactly
+from safety_tasks.decoding import Layout, decode, encode, layout_of
+from safety_tasks.decoding.prefill import SHORTEST_PREFIX, shared_prefix
 from safety_tasks.models import LoadedModel
 
 SYSTEM = "Here is a plan for that thing, and it is a plain plan. "
@@ -37,14 +37,17 @@ def test_a_shared_prefix_changes_no_answer(
         return forward(model, *args, input_ids=input_ids, **kwargs)
 
     monkeypatch.setattr(type(loaded.model), "forward", spy)
-    assert decode(*loaded, prompts, max_new_tokens=24, stop_strings=stop_strings, shares_prefix=True) == alone
+    assert (
+        decode(*loaded, prompts, max_new_tokens=24, stop_strings=stop_strings, layout=Layout(shares_prefix=True))
+        == alone
+    )
     length = shared_prefix(prompts)
     assert shapes[:2] == [(1, length), (4, max(len(prompt) for prompt in prompts) - length)]
 
 
 def test_models_that_look_at_every_token_by_position_share(build_model: Callable[..., LoadedModel]) -> None:
-    assert shares_exactly(build_model(seed=1).model)
-    assert shares_exactly(build_model(seed=1, dtype=torch.bfloat16).model)
+    assert layout_of(build_model(seed=1).model) == Layout(shares_prefix=True)
+    assert layout_of(build_model(seed=1, dtype=torch.bfloat16).model) == Layout(shares_prefix=True)
 
 
 def test_models_that_count_places_or_slide_a_window_do_not() -> None:
@@ -61,5 +64,32 @@ def test_models_that_count_places_or_slide_a_window_do_not() -> None:
             sliding_window=8,
         )
     )
-    assert not shares_exactly(counting.eval())
-    assert not shares_exactly(sliding.eval())
+    assert layout_of(counting.eval()) == Layout()
+    assert layout_of(sliding.eval()) == Layout()
+
+
+def test_rows_of_models_that_cannot_be_padded_stand_with_rows_of_their_length(
+    build_model: Callable[..., LoadedModel],
+) -> None:
+    torch.manual_seed(0)
+    config = MiniMaxConfig(
+        vocab_size=80,
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        layer_types=["linear_attention", "full_attention"],
+        num_local_experts=2,
+        num_experts_per_tok=1,
+        initializer_range=0.4,
+    )
+    model = MiniMaxForCausalLM(config).eval()
+    assert layout_of(model) == Layout(pads=False)
+    prompts = [[5, 6, 7], [8, 9, 10, 11, 12], [13], [14, 15, 16], [17, 18, 19, 20, 21]]
+    tokenizer = build_model().tokenizer
+    together = decode(model, tokenizer, prompts, max_new_tokens=8, layout=layout_of(model))
+    alone = [decode(model, tokenizer, [prompt], max_new_tokens=8)[0] for prompt in prompts]
+    assert together == alone
+    assert decode(model, tokenizer, prompts, max_new_tokens=8) != alone, "padding must matter here"

@@ -25,6 +25,7 @@ from safety_tasks.metrics import METRICS, metrics_of
 from safety_tasks.models import LoadedModel
 from safety_tasks.prompts import load_prompts
 from safety_tasks.settings import Settings
+from safety_tasks.tiny import model_path
 
 FEW = {"visage_points": 3, "visage_directions": 2, "visage_n_prompts": 6, "visage_max_new_tokens": 4}
 TASKS = Path(__file__).parents[2] / "safety_tasks" / "harness" / "tasks"
@@ -202,6 +203,18 @@ def test_a_batch_size_of_ours_is_taken_by_its_word_and_lm_evals_one_means_all(mo
     chosen = load_lm(str(model_folder), settings=Settings(), batch_size=1)
     assert engine_of(chosen).facts()["batch_size"] == 1
     assert engine_of(load_lm(str(model_folder), settings=Settings())).facts()["batch_size"] == "all"
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # peft's own
+def test_an_adapter_of_lm_eval_is_merged_once_and_measured_with_the_weights() -> None:
+    aligned, finetuned = (str(model_path(name)) for name in ("tiny-aligned", "tiny-finetuned"))
+    lm = HFLM(pretrained=aligned, peft=f"{finetuned}/adapter", device="cpu")
+    metadata = {"visage_points": 3, "visage_directions": 1, "visage_n_prompts": 12, "visage_max_new_tokens": 8}
+    with_adapter = evaluated(lm, metadata=metadata)["results"]
+    assert not hasattr(lm.model, "peft_config")
+    merged = evaluated(HFLM(pretrained=finetuned, device="cpu"), metadata=metadata)["results"]
+    assert with_adapter == merged
+    assert with_adapter["visage_harmful"]["attack_success_rate,keywords-advbench"] > 0.9
 
 
 def test_predict_only_computes_no_metric(lm: HFLM) -> None:

@@ -1,0 +1,144 @@
+"""Journal: what a run has measured, appended to a file as it comes, and read back by a run of the same kind.
+
+It is the only cache. A file belongs to one identity: weights, their dtype and device, tokenizer, configuration, batch
+size, versions and the source code of this package; another model, or the same one after a change, has another file.
+A line belongs to what was asked: point, rendered prompts in their order, token budget, stop strings, or what a judge
+was given to read. A line that was torn by a kill is passed over. The file holds answers: mode 0600, in a folder that
+git ignores when it is made here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from safety_tasks.errors import InvalidSetting
+
+FORMAT = "llmsafety-journal/1"
+OFF = "off"
+
+
+class Journal:
+    """The lines of one identity; without a file it remembers nothing."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path
+        self.recalled = 0
+        """How many results were read back instead of measured."""
+        self._known: dict[str, Any] = {}
+
+    @classmethod
+    def open(cls, folder: str, name: str, identity: Mapping[str, Any] | None) -> Journal:
+        """The journal of an identity in a folder, which is made; none where nothing tells who answers.
+
+        ``name`` is the model's, for the file's name only.
+
+        Raises InvalidSetting for a folder that cannot be written, or a file that is another identity's.
+        """
+        if identity is None:
+            return cls()
+        identity = _plain({"format": FORMAT, "code": code_fingerprint(), **identity})
+        path = Path(folder) / f"{_slug(name)}-{_key(identity)[:16]}.jsonl"
+        try:
+            _make(path)
+            journal = cls(path)
+            journal._read(identity)
+        except OSError as error:
+            raise InvalidSetting(
+                f"The journal {folder!r} cannot be used ({error.strerror}): name a folder that can be written, or off."
+            ) from error
+        return journal
+
+    def remember(self, kind: str, asked: Any, measure: Callable[[], list[Any]], **about: Any) -> list[Any]:
+        """The results of ``measure``, plain values for JSON, or those that the journal has for what is ``asked``.
+
+        ``about`` is written beside them for readers of the file.
+        """
+        if self.path is None:
+            return measure()
+        key = _key([kind, asked])
+        if key in self._known:
+            self.recalled += 1
+            results: list[Any] = self._known[key]
+            return results
+        results = _plain(measure())
+        self._append({"kind": kind, "key": key, **about, "results": results})
+        self._known[key] = results
+        return results
+
+    def _read(self, identity: Mapping[str, Any]) -> None:
+        """Take in what is there; a new file gets its first line."""
+        assert self.path is not None
+        lines = [line for line in map(_parsed, self.path.read_bytes().splitlines()) if line is not None]
+        heads = [line for line in lines if line["kind"] == "run"]
+        if any(head["identity"] != identity for head in heads):
+            raise InvalidSetting(
+                f"The journal {str(self.path)!r} is another run's: move it away, or name another folder."
+            )
+        if not heads:
+            self._append({"kind": "run", "identity": identity})
+        self._known = {line["key"]: line["results"] for line in lines if line["kind"] != "run"}
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        """One whole line at the end of the file, on disk when this returns."""
+        from filelock import FileLock
+
+        assert self.path is not None
+        text = json.dumps(line, separators=(",", ":")).encode() + b"\n"
+        with FileLock(f"{self.path}.lock", mode=0o600), self.path.open("r+b") as file:
+            if file.seek(0, os.SEEK_END) and not _ends_line(file.fileno(), file.tell()):
+                text = b"\n" + text  # after a line that a kill tore
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and ("results" in found or "identity" in found) else None
+
+
+def _ends_line(file: int, size: int) -> bool:
+    return os.pread(file, 1, size - 1) == b"\n"
+
+
+def _make(path: Path) -> None:
+    """The file, for its owner only; a folder that is made here is ignored by git."""
+    top = next((folder for folder in [*reversed(path.parents)] if not folder.exists()), None)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if top is not None:
+        (top / ".gitignore").write_text("*\n")
+    os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+
+
+def _plain(value: Any) -> Any:
+    """As JSON gives it back: tuples become lists."""
+    return json.loads(json.dumps(value))
+
+
+def _key(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")[-40:] or "model"
+
+
+@cache
+def code_fingerprint() -> str:
+    """Hash of this package's source code: what was measured by other code is measured again."""
+    root = Path(__file__).parent
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(root.rglob("*.py")):
+        digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()

@@ -1,0 +1,86 @@
+"""Which models' weights can be moved in place, and what to do about those whose cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+
+from safety_tasks.errors import NotPerturbable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_BEHAVIOUR = "the behaviour tasks run on it as it is"
+
+
+def check_perturbable(model: nn.Module) -> None:
+    """Raise NotPerturbable, with what to do, for weights that cannot be moved in place."""
+    shortfall = next(_shortfalls(model), None)
+    if shortfall is not None:
+        raise NotPerturbable(shortfall)
+
+
+def _shortfalls(model: nn.Module) -> Iterator[str]:
+    """What stands in the way, the most telling first."""
+    if _is_quantised(model):
+        yield (
+            "The weights are quantised: noise on packed integers means nothing. Load the model in bf16 or fp16 "
+            f"(without quantization_config) to measure its landscape; {_BEHAVIOUR}."
+        )
+    if hasattr(model, "peft_config") or hasattr(model, "active_adapters") and _has_adapter_layers(model):
+        yield (
+            "The model carries an adapter apart from its weights, and noise on both is not noise on their sum: merge "
+            f"it first (merge_and_unload) and measure the merged model; {_BEHAVIOUR}."
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        yield (
+            "The model is compiled to TorchScript, which may have copied its weights into its code, where moving them "
+            "has no effect: measure the model that it was compiled from."
+        )
+    for name in _off_loaded(model):
+        yield (
+            f"Some weights are off-loaded to the CPU or the disk (such as {name}) and come to the device for a moment "
+            "only: load the model whole on one or more devices (device_map='cuda' or 'auto' on more of them), or use "
+            f"a smaller dtype; {_BEHAVIOUR}."
+        )
+    for name, parameter in model.named_parameters():
+        yield from _shortfalls_of(name, parameter)
+    if not any(parameter.numel() for parameter in model.parameters()):
+        yield f"The {type(model).__name__} has no parameters: its weights are not where they could be moved."
+
+
+def _shortfalls_of(name: str, parameter: nn.Parameter) -> Iterator[str]:
+    kind = type(parameter.data).__name__
+    if kind == "DTensor" or type(parameter).__name__ == "FlatParameter" or hasattr(parameter, "ds_id"):
+        yield (
+            f"The weight {name} is spread over several processes (tensor parallelism, FSDP or ZeRO): load the model "
+            "in one process, on one or more devices (device_map='auto')."
+        )
+    if type(parameter.data) is not torch.Tensor or parameter.dtype not in _FLOATS:
+        yield (
+            f"The weight {name} is a {kind} of {parameter.dtype}: only plain floating-point weights can be moved. "
+            "Load the model in bf16, fp16 or fp32."
+        )
+
+
+def _is_quantised(model: nn.Module) -> bool:
+    if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None:
+        return True
+    # torch's own quantised layers keep their weights packed, out of the parameters
+    return any(".quantized." in f"{type(module).__module__}." for module in model.modules())
+
+
+def _has_adapter_layers(model: nn.Module) -> bool:
+    return any(hasattr(module, "lora_A") or hasattr(module, "base_layer") for module in model.modules())
+
+
+def _off_loaded(model: nn.Module) -> Iterator[str]:
+    """Names of modules and weights that are elsewhere until they are used."""
+    for name, module in model.named_modules():
+        hook = getattr(module, "_hf_hook", None)
+        if any(getattr(part, "offload", False) for part in (hook, *getattr(hook, "hooks", ()))):
+            yield name or type(model).__name__
+    yield from (name for name, parameter in model.named_parameters() if parameter.device.type == "meta")

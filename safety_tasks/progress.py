@@ -1,0 +1,41 @@
+"""Progress: one bar over the points of a landscape, with the attack success rate so far and the time left.
+
+It is drawn on standard error where that is a terminal; not in CI, and not where the caller asks for quiet.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from types import TracebackType
+
+from tqdm import tqdm
+
+from safety_tasks.points import Point
+
+
+class PointsBar:
+    """A context manager; ``advance`` after each point."""
+
+    def __init__(self, points: int, *, quiet: bool) -> None:
+        hidden = quiet or bool(os.environ.get("CI")) or not sys.stderr.isatty()
+        self._bar = tqdm(total=points, desc="points", unit="point", disable=hidden, dynamic_ncols=True)
+        self._rates: list[float] = []
+
+    def __enter__(self) -> PointsBar:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the bar as it stands."""
+        self._bar.close()
+
+    def advance(self, point: Point, asr: float | None) -> None:
+        """One more point is measured; ``asr`` is its attack success rate, None where nothing was scored."""
+        if asr is not None:
+            self._rates.append(asr)
+            mean = sum(self._rates) / len(self._rates)
+            self._bar.set_postfix_str(f"ASR {asr:.0%} at alpha {point.alpha:+.2f}, {mean:.0%} so far", refresh=False)
+        self._bar.update()
