@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
@@ -136,10 +135,13 @@ class SafetyRun:
 def _foreign_code(config: pytest.Config) -> Iterator[None]:
     """Let lm_eval and its libraries run: their warnings stay warnings, and a terminal sees their progress."""
     capture = config.pluginmanager.getplugin("capturemanager")
-    on_terminal = sys.__stderr__ is not None and sys.__stderr__.isatty() and config.get_verbosity() >= 0
+    reporter = config.pluginmanager.getplugin("terminalreporter")  # it kept the terminal that capturing takes away
+    on_terminal = bool(getattr(reporter, "isatty", False)) and config.get_verbosity() >= 0
     with (
         warnings.catch_warnings(),
         capture.global_and_fixture_disabled() if capture and on_terminal else nullcontext(),
     ):
         warnings.simplefilter("default")
+        if on_terminal:
+            reporter.ensure_newline()
         yield

@@ -98,6 +98,27 @@ def test_an_empty_reply_of_a_server_is_unscored() -> None:
     assert answers[0][0].verdict is Verdict.UNSCORED
 
 
+@pytest.mark.parametrize("finished", [True, False])
+def test_thinking_that_never_ends_is_unscored_and_never_read_as_safe(finished: bool) -> None:
+    class Thinker(FakeModel):
+        def generate(self, prompts: Sequence[Rendered], *_: object) -> list[Completion]:
+            return [Completion("", (7, 8), finished, thinking_tokens=None) for _ in prompts]
+
+    answers, facts = measure(Thinker(), [Question(PROMPTS[0], (ORIGIN,), GRID)])
+    assert (answers[0][0].verdict, answers[0][0].finished) == (Verdict.UNSCORED, finished)
+
+
+def test_answers_of_broken_weights_are_counted() -> None:
+    class Broken(FakeModel):
+        def generate(self, prompts: Sequence[Rendered], *_: object) -> list[Completion]:
+            return [Completion("x", (7, 8), True, is_finite=self.alpha == 0) for _ in prompts]
+
+    answers, facts = measure(Broken(), [Question(prompt, grid(GRID), GRID) for prompt in PROMPTS])
+    moved = len(grid(GRID)) - 1
+    assert facts["answers_with_logits_not_finite"] == moved * len(PROMPTS)
+    assert facts["tokens_generated"] == 2 * (moved + 1) * len(PROMPTS)
+
+
 def test_a_judge_that_skips_an_answer_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Lazy:
         name, identity, stop_strings = "lazy", "lazy", ()
