@@ -19,7 +19,7 @@ from typing import Any
 
 from safety_tasks.chat import Rendered
 from safety_tasks.decoding import Completion
-from safety_tasks.directions import Direction
+from safety_tasks.directions import AnyDirection
 from safety_tasks.prompts import Message, load_prompts
 from safety_tasks.settings import Settings
 
@@ -69,7 +69,7 @@ class FakeModel:
         finally:
             self.alpha = 0.0
 
-    def move_to(self, direction: Direction, alpha: float) -> None:
+    def move_to(self, direction: AnyDirection, alpha: float) -> None:
         """Answer as at alpha from now on."""
         self.alpha = alpha
 

@@ -24,7 +24,7 @@ from safety_tasks.decoding import (
     mean_nll,
     opened_by_prompt,
 )
-from safety_tasks.directions import NOISE_VERSION, Direction
+from safety_tasks.directions import NOISE_VERSION, AnyDirection
 from safety_tasks.errors import InvalidPrompts
 from safety_tasks.models import LoadedModel, display_name
 from safety_tasks.prompts import Message
@@ -40,7 +40,7 @@ _NLL_BATCH = 32
 class Mover(Protocol):
     """Moves an engine's model from point to point; valid inside the engine's ``moving()``."""
 
-    def move_to(self, direction: Direction, alpha: float) -> None:
+    def move_to(self, direction: AnyDirection, alpha: float) -> None:
         """Set the weights to theta + alpha d."""
 
     def restore(self) -> None:

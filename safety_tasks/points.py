@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from safety_tasks.directions import Direction
+from safety_tasks.directions import AnyDirection, Direction
 from safety_tasks.judges.verdict import Harm, Verdict
 from safety_tasks.settings import Settings
 
@@ -12,7 +12,7 @@ from safety_tasks.settings import Settings
 class Point(NamedTuple):
     """A place in weight space: theta + alpha d."""
 
-    direction: Direction | None
+    direction: AnyDirection | None
     """None at the origin only."""
     alpha: float
 

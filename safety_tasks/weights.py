@@ -203,15 +203,17 @@ def _names_of_norm_layers(model: nn.Module) -> set[str]:
 
 
 def _describe(parameters: Mapping[str, nn.Parameter], of_norms: Set[str]) -> list[Weight]:
+    norms = in_threads(lambda item: _norm(*item), parameters.items())
     return [
-        Weight(name, tuple(p.shape), str(p.dtype).removeprefix("torch."), _norm(name, p), name in of_norms)
-        for name, p in parameters.items()
+        Weight(name, tuple(p.shape), str(p.dtype).removeprefix("torch."), norm, name in of_norms)
+        for (name, p), norm in zip(parameters.items(), norms, strict=True)
     ]
 
 
 def _norm(name: str, parameter: nn.Parameter) -> float:
     """Frobenius norm: rows of squares summed in fp64, and the rows exactly, so that threads and chunks do not count."""
-    flat, size = parameter.detach().reshape(-1), _chunk(parameter)
+    flat = parameter.detach().reshape(-1)
+    size = _ROW if flat.device.type == "cpu" else _DEVICE_CHUNK  # one row is as much as torch leaves to one thread
     rows = (_squares(flat[start : start + size]) for start in range(0, len(flat), size))
     norm = math.sqrt(math.fsum(chain.from_iterable(rows)))
     if not math.isfinite(norm):

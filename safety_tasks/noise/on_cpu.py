@@ -5,6 +5,7 @@ It serves weights on any device; on others than the CPU the noise travels there,
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
@@ -17,10 +18,11 @@ _DRAWN = 1 << 17  # samples a generator draws at a time: fewer, and making the g
 _PIECE = 1 << 15  # samples worked on at a time: as many as torch leaves to one thread
 
 
+@dataclass(frozen=True)
 class NumpyNoise:
     """The reference road: numpy's own Philox."""
 
-    name = "numpy"
+    name: str = field(default="numpy", init=False)
 
     def add(self, out: torch.Tensor, pristine: torch.Tensor, key: int, start: int, coefficient: float) -> None:
         """Set ``out`` to ``pristine`` + coefficient * noise from element ``start`` on. Both flat; may be the same."""
