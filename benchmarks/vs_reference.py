@@ -1,12 +1,11 @@
 """Ours against the reference's published procedure and against lm_eval's HFLM, on one model, grid and budget.
 
 Compared at every point of a grid: the reference (fp32, a walk of the state dict, ``generate`` by batches of 4 with
-top_p 0: Peng et al. 2024, arXiv 2405.17374), HFLM at its best batch size on the same walk, and ours in fp32 and in
-bf16. The roads take turns at each point. A point's time holds the move, the decoding and the judging; all roads visit
-every point of every direction, the origin too, which a measurement of ours visits once; only bf16 is content with the
-first direction, as it is slow where the CPU has no instructions for it. Making the reference's stored
-directions is not counted; entering and leaving ours is. Ours without stop strings is timed at one point of each kind,
-so that what stopping saves is told apart from what the same work costs.
+top_p 0: Peng et al. 2024, arXiv 2405.17374) and ours in fp32; at every point of the first direction also HFLM at its
+best batch size, on the same walk, and ours in bf16. The roads take turns at each point. A point's time holds the move,
+the decoding and the judging; the origin is visited once a direction, though a measurement of ours visits it once.
+Making the reference's stored directions is not counted; entering and leaving ours is. Ours without stop strings is
+timed at one point of each kind, so that what stopping saves is told apart from what the same work costs.
 """
 
 from __future__ import annotations
@@ -80,9 +79,10 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     with _ours("ours_fp32", whole, entering) as fp32, _ours("ours_bf16", half, entering) as bf16:
         walked: dict[str, Road] = {"reference": ReferenceRoad(bench.loaded), "hflm": HarnessRoad(bench.loaded, batch)}
         roads = {**walked, "ours_fp32": fp32}
+        in_fp32 = {name: road for name, road in roads.items() if name != "hflm"}
         for number in range(bench.settings.directions):
-            also = {"ours_bf16": bf16} if number < options.bf16_directions else {}
-            measure(bench.trial, number, bench.loaded.model, {**roads, **also}, bench.journal, options.share)
+            taken = {**roads, "ours_bf16": bf16} if number < options.beside else in_fp32
+            measure(bench.trial, number, bench.loaded.model, taken, bench.journal, options.share)
         if options.share:
             return {"journal": bench.journal.path.name}
         again = {name + AGAIN: road for name, road in roads.items()}
@@ -97,7 +97,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="a model's path or name instead of the synthetic one; its tied head is untied")
     parser.add_argument("--directions", type=int, default=3)
-    parser.add_argument("--bf16-directions", type=int, default=1, help="how many of them are measured in bf16 as well")
+    parser.add_argument("--beside", type=int, default=1, help="directions on which HFLM and bf16 are measured as well")
     parser.add_argument("--points", type=int, default=21, help="along each direction, an odd number")
     parser.add_argument("--radius", type=float, default=2.2, help="largest |alpha|")
     parser.add_argument("--prompts", type=int, default=80)
