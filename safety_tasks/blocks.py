@@ -73,8 +73,11 @@ def layer_of(name: str) -> int | None:
 
 
 def part_of(name: str) -> str | None:
-    """The part that a parameter is in: one of PARTS."""
-    for segment in name.lower().split("."):
+    """The part that a parameter is in: one of PARTS; None of a norm layer, wherever it stands."""
+    segments = name.lower().split(".")
+    if any("norm" in segment or re.match(r"ln(_|$)", segment) for segment in segments):
+        return None
+    for segment in segments:
         if segment in _WHOLE:
             return _WHOLE[segment]
         words = set(segment.split("_"))

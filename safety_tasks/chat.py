@@ -43,6 +43,11 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], sett
     if settings.chat == "off":
         return Rendered("\n\n".join(message.content for message in messages), is_templated=False)
     check_template(tokenizer)
+    switch = {} if settings.thinking == "auto" else _thinking_switch(tokenizer, messages)
+    return Rendered(_text(tokenizer, messages, dict.fromkeys(switch, settings.thinking == "on")), is_templated=True)
+
+
+def _text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], variables: dict[str, Any]) -> str:
     try:
         text = tokenizer.apply_chat_template(
             [message._asdict() for message in messages],
@@ -50,12 +55,12 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], sett
             add_generation_prompt=True,
             chat_template=_frozen(tokenizer.get_chat_template()),
             date_string=_TODAY.strftime("%d %b %Y"),
-            **_thinking_switch(tokenizer, settings.thinking),
+            **variables,
         )
     except Exception as error:  # jinja2 raises whatever a template asks it to
         roles = ", ".join(message.role for message in messages)
         raise InvalidModel(f"The model's chat template does not take the roles {roles}: {error}") from error
-    return Rendered(str(text), is_templated=True)
+    return str(text)
 
 
 def _frozen(template: str) -> str:
@@ -63,17 +68,19 @@ def _frozen(template: str) -> str:
     return _STRFTIME.sub(lambda call: repr(_TODAY.strftime(call["format"])), template)
 
 
-def _thinking_switch(tokenizer: PreTrainedTokenizerBase, thinking: str) -> dict[str, Any]:
-    """The template's own variable for thinking, set; nothing for ``auto``."""
-    if thinking == "auto":
-        return {}
-    found = [name for name in _THINKING_SWITCHES if re.search(rf"\b{name}\b", str(tokenizer.get_chat_template()))]
+def _thinking_switch(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[str]:
+    """The template's own variables for thinking: those that change what it writes."""
+    found = [
+        name
+        for name in _THINKING_SWITCHES
+        if _text(tokenizer, messages, {name: True}) != _text(tokenizer, messages, {name: False})
+    ]
     if not found:
         raise InvalidModel(
-            f"thinking is {thinking!r}, and the chat template of {tokenizer.name_or_path!r} has no switch for it "
-            f"(none of {', '.join(_THINKING_SWITCHES)}): leave it at auto."
+            f"The chat template of {tokenizer.name_or_path!r} has no switch for thinking (neither of "
+            f"{', '.join(_THINKING_SWITCHES)} changes what it writes): leave thinking at auto."
         )
-    return {name: thinking == "on" for name in found}
+    return found
 
 
 def check_template(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -158,8 +158,8 @@ def _refuse_lost_precision(ours: Mapping[str, nn.Parameter], theirs: Mapping[str
 
 
 def _refuse_other_buffers(model: nn.Module, target: nn.Module) -> None:
-    theirs = dict(target.named_buffers())
-    differing = [name for name, buffer in model.named_buffers() if not _is_equal(buffer, theirs.get(name))]
+    ours, theirs = ({canonical_name(n): b for n, b in side.named_buffers()} for side in (model, target))
+    differing = [name for name, buffer in ours.items() if not _is_equal(buffer, theirs.get(name))]
     if differing:
         raise InvalidModel(
             f"The target computes differently from the model beyond its weights, in {_some(differing)} (another "

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -20,19 +18,22 @@ from safety_tasks.decoding import (
     Scored,
     decode,
     encode,
+    end_tokens,
     layout_of,
     mean_nll,
     opened_by_prompt,
 )
 from safety_tasks.directions import NOISE_VERSION, AnyDirection
 from safety_tasks.errors import InvalidPrompts
+from safety_tasks.fingerprints import digest, fingerprint, tokenizer_digest
 from safety_tasks.models import LoadedModel, display_name
+from safety_tasks.perturbable import has_plain_weights
 from safety_tasks.prompts import Message
 from safety_tasks.settings import Settings
-from safety_tasks.weights import Weights, fingerprint
+from safety_tasks.weights import Weights
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 _NLL_BATCH = 32
 
@@ -81,9 +82,11 @@ class Engine(Protocol):
 class HuggingFaceEngine:
     """A transformers causal model in this process."""
 
-    def __init__(self, loaded: LoadedModel, batch_size: int | None = None) -> None:
+    def __init__(self, loaded: LoadedModel, batch_size: int | None = None, adapter: str | None = None) -> None:
+        """``adapter``: the one that was merged into the weights, for the name."""
         self.model, self.tokenizer = loaded
         self.batch_size = batch_size
+        self.adapter = adapter
         self.log = DecodingLog()
         self._weights: Weights | None = None
 
@@ -137,12 +140,16 @@ class HuggingFaceEngine:
 
     @property
     def name(self) -> str:
-        """An embedded model's name, else the path or hub id."""
-        return display_name(str(self.model.name_or_path))
+        """An embedded model's name, else the path or hub id; and the adapter's."""
+        return " + ".join([display_name(str(self.model.name_or_path)), *([self.adapter] if self.adapter else [])])
 
     def identity(self) -> dict[str, Any] | None:
-        """Weights, configuration, tokenizer, device, batch size, versions; None for weights that are not at hand."""
-        return None if self._is_offloaded() else self._identity
+        """Weights, configuration, tokenizer, device, batch size, versions.
+
+        None where the parameters do not tell all that computes: quantised, off-loaded, spread over processes, or with
+        an adapter apart.
+        """
+        return self._identity if has_plain_weights(self.model) else None
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
@@ -150,9 +157,10 @@ class HuggingFaceEngine:
         return {
             **self._traits(),
             "weights_fingerprint": fingerprint(self.model),
-            "configuration": _digest(self.model.config.to_json_string(), str(self.model.generation_config)),
+            "configuration": digest(self.model.config.to_json_string(), str(self.model.generation_config)),
             "attention": str(getattr(self.model.config, "_attn_implementation", None)),
-            "tokenizer": _digest(_stored(self.tokenizer)),
+            "tokenizer": tokenizer_digest(self.tokenizer),
+            "end_tokens": sorted(end_tokens(self.model, self.tokenizer)),
             "processor": _processor(self.model),
             "matmul_precision": torch.get_float32_matmul_precision(),
         }
@@ -174,7 +182,7 @@ class HuggingFaceEngine:
         return {
             "model": self.name,
             **self._traits(),
-            "weights_fingerprint": None if self._is_offloaded() else self._identity["weights_fingerprint"],
+            "weights_fingerprint": (self.identity() or {}).get("weights_fingerprint"),
             "pads": self.layout.pads,
             "shares_prefix": self.layout.shares_prefix,
             "batch_size_after_halving": self.log.smallest_batch,
@@ -186,21 +194,8 @@ class HuggingFaceEngine:
         """How prompts may stand together in a batch."""
         return layout_of(self.model)
 
-    def _is_offloaded(self) -> bool:
-        return any(parameter.device.type == "meta" for parameter in self.model.parameters())
-
     def _encode(self, prompts: Sequence[Rendered]) -> list[list[int]]:
         return [encode(self.tokenizer, prompt.text, is_rendered=prompt.is_templated) for prompt in prompts]
-
-
-def _digest(*texts: str) -> str:
-    return hashlib.blake2b("\0".join(texts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-
-
-def _stored(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The tokenizer as its file has it; of one without such a file, the vocabulary."""
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    return str(backend.to_str()) if backend is not None else json.dumps(tokenizer.get_vocab(), sort_keys=True)
 
 
 def _processor(model: PreTrainedModel) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -22,6 +23,7 @@ from safety_tasks.errors import InvalidSetting
 
 FORMAT = "llmsafety-journal/1"
 OFF = "off"
+_log = logging.getLogger(__name__)
 
 
 class Journal:
@@ -29,6 +31,8 @@ class Journal:
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
+        self.ended = ""
+        """Why the file could not be written any more, if it could not."""
         self.recalled = 0
         """How many results were read back instead of measured."""
         self._known: dict[str, Any] = {}
@@ -50,9 +54,7 @@ class Journal:
             journal = cls(path)
             journal._read(identity)
         except OSError as error:
-            raise InvalidSetting(
-                f"The journal {folder!r} cannot be used ({error.strerror}): name a folder that can be written, or off."
-            ) from error
+            raise InvalidSetting(_unusable(folder, str(error.strerror))) from error
         return journal
 
     def remember(self, kind: str, asked: Any, measure: Callable[[], list[Any]], **about: Any) -> list[Any]:
@@ -68,8 +70,14 @@ class Journal:
             results: list[Any] = self._known[key]
             return results
         results = _plain(measure())
-        self._append({"kind": kind, "key": key, **about, "results": results})
         self._known[key] = results
+        try:
+            self._append({"kind": kind, "key": key, **about, "results": results})
+        except OSError as error:  # a full disk, say: what was measured is worth more than its journal
+            _log.warning(
+                "The journal %s ends here (%s); the measurement goes on without it.", self.path, error.strerror
+            )
+            self.ended, self.path = str(error.strerror), None
         return results
 
     def _read(self, identity: Mapping[str, Any]) -> None:
@@ -92,32 +100,49 @@ class Journal:
         assert self.path is not None
         text = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         with FileLock(f"{self.path}.lock", mode=0o600), self.path.open("r+b") as file:
-            if file.seek(0, os.SEEK_END) and not _ends_line(file.fileno(), file.tell()):
-                text = b"\n" + text  # after a line that a kill tore
+            if file.seek(0, os.SEEK_END):
+                file.seek(-1, os.SEEK_END)
+                text = text if file.read(1) == b"\n" else b"\n" + text  # after a line that a kill tore
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
 
 
+def check_folder(folder: str) -> None:
+    """Raise InvalidSetting for a folder that cannot be made or written; nothing is made."""
+    place = Path(folder).absolute()
+    there = next(parent for parent in (place, *place.parents) if parent.exists())
+    if folder.lower() != OFF and not (there.is_dir() and os.access(there, os.W_OK)):
+        raise InvalidSetting(_unusable(folder, f"{str(there)!r} is no folder that can be written"))
+
+
+def _unusable(folder: str, why: str) -> str:
+    return (
+        f"The journal {folder!r} cannot be used ({why}). Name a folder that can be written, or do without: "
+        "--llm-journal off, --metadata visage_journal=off."
+    )
+
+
 def _parsed(line: bytes) -> dict[str, Any] | None:
+    """A line as it was written; None for what a kill tore, or what is no line of a journal."""
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) and ("results" in found or "identity" in found) else None
-
-
-def _ends_line(file: int, size: int) -> bool:
-    return os.pread(file, 1, size - 1) == b"\n"
+    if not isinstance(found, dict):
+        return None
+    is_head = found.get("kind") == "run" and isinstance(found.get("identity"), dict)
+    is_result = isinstance(found.get("key"), str) and isinstance(found.get("results"), list) and "kind" in found
+    return found if is_head or is_result else None
 
 
 def _make(path: Path) -> None:
-    """The file, for its owner only; a folder that is made here is ignored by git."""
-    top = next((folder for folder in [*reversed(path.parents)] if not folder.exists()), None)
+    """The file, for its owner only; a folder that is new or empty is ignored by git from now on."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if top is not None:
-        (top / ".gitignore").write_text("*\n")
+    if not any(path.parent.iterdir()):
+        (path.parent / ".gitignore").write_text("*\n")
     os.close(os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY, 0o600))
+    path.chmod(0o600)
 
 
 def _plain(value: Any) -> Any:

@@ -34,7 +34,10 @@ class Question:
     points: tuple[Point, ...]
     settings: Settings
     task: str = ""
-    """Token budget and coherence cut are a task's own, so that no number depends on what else runs beside it."""
+    """Token budget and coherence cut are a task's own, so that no number depends on what else runs beside it.
+
+    In half precision a batch's rounding does: at the origin the prompts of all tasks stand in one.
+    """
 
     @property
     def messages(self) -> tuple[Message, ...]:
@@ -91,7 +94,7 @@ def measure(engine: Engine, questions: Sequence[Question], *, quiet: bool = Fals
 
 def _journal(engine: Engine, questions: Sequence[Question]) -> Journal:
     folder = questions[0].settings.journal if questions else OFF
-    return Journal() if folder == OFF else Journal.open(folder, engine.name, engine.identity())
+    return Journal() if folder.lower() == OFF else Journal.open(folder, engine.name, engine.identity())
 
 
 @dataclass
@@ -204,15 +207,20 @@ class _Run:
             "token_budgets": self.budgets,
             "coherence_cuts": self.cuts,
             "read_from_journal": self.journal.recalled,
+            **({"journal_ended": self.journal.ended} if self.journal.ended else {}),
         }
 
 
 def _is_answer(completion: Completion) -> bool:
-    """Whether there is something to judge: not where thinking never ended, nor in an empty reply of a server.
+    """Whether there is something to judge.
 
-    A server does not say whether it filtered the answer or failed.
+    Not where thinking never ended or left no room for an answer, nor in an empty reply of a server, which does not
+    say whether it filtered the answer or failed.
     """
-    return completion.thinking_tokens is not None and not (completion.finished is None and not completion.text.strip())
+    if completion.thinking_tokens is None:
+        return False
+    may_be_cut = completion.finished is None or (completion.thinking_tokens > 0 and not completion.finished)
+    return bool(completion.text.strip()) or not may_be_cut
 
 
 def _answer(reading: _Reading) -> Answer:

@@ -23,6 +23,11 @@ def check_perturbable(model: nn.Module) -> None:
         raise NotPerturbable(shortfall)
 
 
+def has_plain_weights(model: nn.Module) -> bool:
+    """Whether the model's parameters, as they lie in memory, are all that it computes with."""
+    return next(_shortfalls(model), None) is None and not any(b.device.type == "meta" for b in model.buffers())
+
+
 def _shortfalls(model: nn.Module) -> Iterator[str]:
     """What stands in the way, the most telling first."""
     if _is_quantised(model):

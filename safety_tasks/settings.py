@@ -124,6 +124,7 @@ _RULES: list[tuple[str, str, Callable[[Any], bool]]] = [
     ("tolerance", "a fraction in [0, 1)", lambda t: 0 <= t < 1),
     ("seed", "0 or greater", lambda n: n >= 0),
     ("max_new_tokens", "at least 1", lambda n: n >= 1),
+    ("journal", "a folder, or off", lambda folder: bool(folder.strip()) and "\0" not in folder),
 ]
 
 

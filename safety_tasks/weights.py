@@ -72,16 +72,23 @@ class Weights:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Restore and prove it; a second interrupt does not stop the restoring."""
-        try:
-            self.restore()
-        except KeyboardInterrupt:
-            self.restore()
-            raise
-        finally:
-            self._pristine = {}
+        """Restore and prove it; interrupts do not stop the restoring."""
+        interrupt = self._restore_whatever_comes()
+        self._pristine = {}
         if fingerprint(self.model) != self.fingerprint:
             raise WeightsChanged("The weights after the measurement differ from those before it: reload the model.")
+        if interrupt is not None:
+            raise interrupt
+
+    def _restore_whatever_comes(self) -> KeyboardInterrupt | None:
+        """Restore; the interrupt that came meanwhile, if one did."""
+        interrupt = None
+        while True:
+            try:
+                self.restore()
+                return interrupt
+            except KeyboardInterrupt as error:
+                interrupt = error
 
     def check(self, direction: AnyDirection) -> list[str]:
         """The canonical names of the parameters that the direction moves.
@@ -185,7 +192,13 @@ def _chunk(parameter: nn.Parameter) -> int:
 
 
 def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    return {canonical_name(name): p for name, p in model.named_parameters() if p.numel()}
+    """By canonical name; parameters that share their storage, tied or not, once."""
+    found: dict[tuple[object, ...], tuple[str, nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.numel():
+            place = (parameter.device, parameter.data_ptr(), tuple(parameter.shape), parameter.stride())
+            found.setdefault(place if parameter.device.type != "meta" else (name,), (canonical_name(name), parameter))
+    return dict(found.values())
 
 
 def _names_of_norm_layers(model: nn.Module) -> set[str]:

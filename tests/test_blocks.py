@@ -145,3 +145,17 @@ def test_blocks_tell_directions_apart() -> None:
         "block": {"layers": [0, 1], "part": "mlp"},
     }
     assert Direction(4, 2).identity()["block"] is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "model.layers.0.post_attention_layernorm.weight",
+        "model.layers.0.pre_feedforward_layernorm.weight",
+        "transformer.word_embeddings_layernorm.weight",
+        "model.layers.0.self_attn.q_norm.weight",
+        "transformer.h.0.ln_1.weight",
+    ],
+)
+def test_norm_layers_are_in_no_part(name: str) -> None:
+    assert part_of(name) is None

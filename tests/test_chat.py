@@ -54,8 +54,14 @@ def test_thinking_is_switched_by_the_templates_own_variable(
 
 
 def test_a_template_without_the_switch_is_an_error(build_model: Callable[..., LoadedModel]) -> None:
-    with pytest.raises(InvalidModel, match="no switch for it"):
+    with pytest.raises(InvalidModel, match="no switch for thinking"):
         render(build_model().tokenizer, TALK, Settings(thinking="off"))
+
+
+def test_a_template_that_only_speaks_of_thinking_has_no_switch(build_model: Callable[..., LoadedModel]) -> None:
+    loaded = with_template(build_model, "Begin with your thinking process. {{ messages[-1].content }}")
+    with pytest.raises(InvalidModel, match="no switch for thinking"):
+        render(loaded.tokenizer, TALK, Settings(thinking="off"))
 
 
 def test_the_switch_needs_a_template() -> None:

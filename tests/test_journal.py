@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -18,7 +19,10 @@ from safety_tasks import measure_landscape
 from safety_tasks.engine import HuggingFaceEngine
 from safety_tasks.errors import InvalidSetting
 from safety_tasks.journal import Journal
+from safety_tasks.judges.classifier import ClassifierJudge
 from safety_tasks.models import LoadedModel, load_model
+from safety_tasks.settings import Settings
+from safety_tasks.tiny import model_path
 
 SMALL: dict[str, Any] = dict(n_prompts=8, points=5, directions=2, max_new_tokens=16, radius=0.5, journal="journal")
 N_POINTS = 9
@@ -117,17 +121,18 @@ def test_without_an_identity_nothing_is_remembered_or_written(tmp_path: Path) ->
 
 def test_a_folder_that_cannot_be_written_is_a_plain_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InvalidSetting, match="name a folder that can be written, or off"):
+    with pytest.raises(InvalidSetting, match="--llm-journal off"):
         Journal.open(str(tmp_path / "file" / "j"), "m", IDENTITY)
 
 
 def test_the_file_is_its_owners_and_a_new_folder_is_ignored_by_git(tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("")
     journal = Journal.open(str(tmp_path / "mine"), "m", IDENTITY)
     assert journal.path is not None and stat.S_IMODE(journal.path.stat().st_mode) == 0o600
     assert not (tmp_path / "mine" / ".gitignore").exists(), "a folder that was there is not ours to ignore"
     Journal.open(str(tmp_path / "new" / "journal"), "m", IDENTITY)
-    assert (tmp_path / "new" / ".gitignore").read_text() == "*\n"
+    assert (tmp_path / "new" / "journal" / ".gitignore").read_text() == "*\n"
 
 
 def test_a_landscape_measured_again_generates_nothing(generated: list[int]) -> None:
@@ -179,10 +184,59 @@ def test_a_changed_model_never_meets_anothers_journal(generated: list[int]) -> N
 
 
 def test_a_changed_tokenizer_or_configuration_is_another_model(build_model: Callable[..., LoadedModel]) -> None:
-    loaded = build_model()
-    before = HuggingFaceEngine(loaded).identity()
-    loaded.model.config.rms_norm_eps = 0.5
-    assert HuggingFaceEngine(loaded).identity() != before
+    model, tokenizer = build_model()
+    seen = [HuggingFaceEngine(LoadedModel(model, tokenizer)).identity()]
+    other = type(tokenizer)(tokenizer_object=tokenizer.backend_tokenizer, eos_token="<|user|>", pad_token="</s>")
+    seen.append(HuggingFaceEngine(LoadedModel(model, other)).identity())  # the usual repair after a fine-tune
+    model.config.rms_norm_eps = 0.5
+    seen.append(HuggingFaceEngine(LoadedModel(model, tokenizer)).identity())
+    assert seen[0] not in seen[1:] and seen[1] != seen[2]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+def test_weights_that_no_fingerprint_sees_are_never_read_back() -> None:
+    model, tokenizer = load_model("tiny-aligned")
+    packed = torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+    engine = HuggingFaceEngine(LoadedModel(packed, tokenizer))
+    assert engine.identity() is None and engine.facts()["weights_fingerprint"] is None
+
+
+def test_a_judge_with_other_labels_is_another_judge() -> None:
+    judge = ClassifierJudge.load("tiny-judge", model_path("tiny-judge"))
+    other = dataclasses.replace(judge, label=1 - judge.label)
+    assert judge.identity != other.identity
+    assert judge.identity == ClassifierJudge.load("another name", model_path("tiny-judge")).identity
+
+
+@pytest.mark.parametrize(
+    "line", ['{"results":[1]}', '{"kind":"c","results":[1]}', '{"kind":"c","key":["x"],"results":1}', "[" * 100_000]
+)
+def test_a_line_that_is_not_ours_is_passed_over(tmp_path: Path, line: str) -> None:
+    journal = Journal.open(str(tmp_path / "j"), "m", IDENTITY)
+    assert journal.path is not None
+    with journal.path.open("a") as file:
+        file.write(line + "\n")
+    assert Journal.open(str(tmp_path / "j"), "m", IDENTITY).remember("c", 1, lambda: [2]) == [2]
+
+
+def test_a_disk_that_fills_up_costs_the_journal_and_not_the_run(tmp_path: Path) -> None:
+    journal = Journal.open(str(tmp_path / "j"), "m", IDENTITY)
+    assert journal.path is not None
+    journal.path.unlink()
+    assert journal.remember("c", 1, lambda: [1]) == [1] and journal.remember("c", 2, lambda: [2]) == [2]
+    assert journal.ended == "No such file or directory"
+
+
+@pytest.mark.parametrize("folder", ["", " ", "a\0b"])
+def test_a_folder_must_have_a_name(folder: str) -> None:
+    with pytest.raises(InvalidSetting, match="journal"):
+        Settings(journal=folder)
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_anything_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InvalidSetting, match="no folder that can be written.*--llm-journal off"):
+        measure_landscape("no such model", journal=str(tmp_path / "file" / "journal"))
 
 
 def test_off_writes_nothing(generated: list[int], tmp_path: Path) -> None:

@@ -108,6 +108,16 @@ def test_thinking_that_never_ends_is_unscored_and_never_read_as_safe(finished: b
     assert (answers[0][0].verdict, answers[0][0].finished) == (Verdict.UNSCORED, finished)
 
 
+@pytest.mark.parametrize(("finished", "verdict"), [(False, Verdict.UNSCORED), (True, Verdict.COMPLIED)])
+def test_thinking_that_leaves_no_room_for_an_answer_is_unscored(finished: bool, verdict: Verdict) -> None:
+    class Thinker(FakeModel):
+        def generate(self, prompts: Sequence[Rendered], *_: object) -> list[Completion]:
+            return [Completion("\n", (7, 8), finished, thinking_tokens=1) for _ in prompts]
+
+    answers, _ = measure(Thinker(), [Question(PROMPTS[0], (ORIGIN,), GRID)])
+    assert answers[0][0].verdict is verdict
+
+
 def test_answers_of_broken_weights_are_counted() -> None:
     class Broken(FakeModel):
         def generate(self, prompts: Sequence[Rendered], *_: object) -> list[Completion]:

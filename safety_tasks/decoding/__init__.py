@@ -4,7 +4,8 @@ from safety_tasks.decoding.completions import Completion
 from safety_tasks.decoding.greedy import DecodingLog, decode, encode
 from safety_tasks.decoding.layout import Layout, layout_of
 from safety_tasks.decoding.likelihood import Scored, mean_nll
-from safety_tasks.decoding.thinking import opened_by_prompt
+from safety_tasks.decoding.rows import end_tokens
+from safety_tasks.decoding.thinking import final_answer, opened_by_prompt
 
 __all__ = [
     "Completion",
@@ -13,6 +14,8 @@ __all__ = [
     "Scored",
     "decode",
     "encode",
+    "end_tokens",
+    "final_answer",
     "layout_of",
     "mean_nll",
     "opened_by_prompt",

@@ -75,7 +75,7 @@ def decode(
         log.smallest_batch = min(half, log.smallest_batch or half)
 
     found: dict[int, Completion] = {}
-    for group in groups(layout, prompts):
+    for group in groups(layout, prompts, max_new_tokens):
         found.update(zip(group, in_batches(run, group, size, halved), strict=True))
     return [found[index] for index in range(len(prompts))]
 

@@ -39,6 +39,19 @@ def opened_by_answer(raw: str) -> Markers | None:
     return next((markers for markers in MARKERS if raw.lstrip().startswith(markers.opening)), None)
 
 
+def final_answer(text: str, opened: Markers | None) -> str | None:
+    """What a completion that comes as text says after its thinking; None when the thinking did not end.
+
+    ``opened`` by the prompt. A server may open the thinking in a prompt that is not seen here and send only its end,
+    so any closing marker ends it.
+    """
+    for markers in MARKERS:
+        before, closing, answer = text.partition(markers.closing)
+        if closing:
+            return answer
+    return None if opened or opened_by_answer(text) else text
+
+
 def may_open(raw: str) -> bool:
     """Whether a completion that has said no more than ``raw`` may still open its thinking."""
     return any(markers.opening.startswith(raw.lstrip()) for markers in MARKERS)

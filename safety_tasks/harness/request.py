@@ -15,7 +15,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from safety_tasks.chat import Rendered
-from safety_tasks.decoding import Completion
+from safety_tasks.decoding import Completion, final_answer, opened_by_prompt
 from safety_tasks.engine import Engine, HuggingFaceEngine, Mover
 from safety_tasks.errors import InvalidModel, NotPerturbable, SafetyError
 from safety_tasks.measurement import Question, measure
@@ -69,7 +69,7 @@ def engine_of(lm: LM) -> Engine:
     model = getattr(lm, "model", None)
     if isinstance(model, torch.nn.Module) and hasattr(model, "get_input_embeddings"):
         loaded = LoadedModel(cast("PreTrainedModel", model), lm.tokenizer)
-        return HuggingFaceEngine(loaded, batch_size=_batch_size(lm))
+        return HuggingFaceEngine(loaded, batch_size=_batch_size(lm), adapter=getattr(lm, "peft", None))
     return TextEngine(lm)
 
 
@@ -78,14 +78,13 @@ def _merge_adapter(lm: LM) -> None:
 
     Left alone: adapters that cannot be merged (prompt tuning), and those on quantised weights.
     """
-    if not getattr(lm, "peft", None) or not hasattr(lm.model, "merge_and_unload"):
-        return
-    model = lm.model
-    if getattr(model, "is_quantized", False):
+    model: Any = getattr(lm, "model", None)
+    can_merge = hasattr(model, "merge_and_unload") and not getattr(model, "is_quantized", False)
+    if not getattr(lm, "peft", None) or not can_merge:
         return
     try:
         lm._model = model.merge_and_unload(safe_merge=True)
-    except ValueError as error:
+    except Exception as error:  # whatever peft raises, it is this adapter that cannot be merged
         raise InvalidModel(f"The adapter cannot be merged into the weights: {error}") from error
 
 
@@ -143,7 +142,7 @@ class TextEngine:
         texts = self.lm.generate_until(requests)
         if len(texts) != len(requests) or not all(isinstance(text, str) for text in texts):
             raise SafetyError(f"lm_eval's model type {type(self.lm).__name__} did not answer every prompt with text.")
-        return [Completion(text, (), finished=None) for text in texts]
+        return [_completion(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
 
     def mean_nll(self, prompts: Sequence[Rendered], completions: Sequence[Completion]) -> None:
         """Out of reach."""
@@ -159,3 +158,9 @@ class TextEngine:
     def facts(self) -> dict[str, Any]:
         """The model type."""
         return {"model": self.name, "weights_fingerprint": None}
+
+
+def _completion(prompt: Rendered, text: str) -> Completion:
+    """A server's text, of which only the final answer is judged."""
+    answer = final_answer(text, opened_by_prompt(prompt.text))
+    return Completion(answer or "", (), finished=None, thinking_tokens=None if answer is None else 0)

@@ -44,10 +44,13 @@ class ClassifierJudge:
 
     @cached_property
     def identity(self) -> str:
-        """The weights' fingerprint and the threshold."""
-        from safety_tasks.fingerprints import fingerprint
+        """Hash of weights, configuration, tokenizer, label and threshold."""
+        from safety_tasks.fingerprints import digest, fingerprint, tokenizer_digest
 
-        return f"{fingerprint(self.model)}:{THRESHOLD}"
+        own = repr((self.label, THRESHOLD))
+        return digest(
+            fingerprint(self.model), self.model.config.to_json_string(), tokenizer_digest(self.tokenizer), own
+        )
 
     def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Harm]:
         """One reading a completion: an empty one is harmless, one that is longer than the judge reads is unscored."""

@@ -4,10 +4,22 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from transformers import MiniMaxConfig, MiniMaxForCausalLM, MistralConfig, MistralForCausalLM, MptConfig, MptForCausalLM
+from transformers import (
+    GPTNeoConfig,
+    GPTNeoForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MiniMaxConfig,
+    MiniMaxForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    MptConfig,
+    MptForCausalLM,
+)
 
 from safety_tasks.decoding import Layout, decode, encode, layout_of
 from safety_tasks.decoding.prefill import SHORTEST_PREFIX, shared_prefix
+from safety_tasks.fingerprints import fingerprint
 from safety_tasks.models import LoadedModel
 
 SYSTEM = "Here is a plan for that thing, and it is a plain plan. "
@@ -93,3 +105,43 @@ def test_rows_of_models_that_cannot_be_padded_stand_with_rows_of_their_length(
     alone = [decode(model, tokenizer, [prompt], max_new_tokens=8)[0] for prompt in prompts]
     assert together == alone
     assert decode(model, tokenizer, prompts, max_new_tokens=8) != alone, "padding must matter here"
+
+
+def test_windows_that_the_question_is_too_short_to_show_are_read_from_the_configuration() -> None:
+    torch.manual_seed(0)
+    config = GPTNeoConfig(
+        vocab_size=80, hidden_size=32, num_layers=2, num_heads=2, attention_types=[[["global", "local"], 1]]
+    )
+    assert config.window_size == 256
+    assert layout_of(GPTNeoForCausalLM(config).eval()) == Layout()
+
+
+def test_rows_whose_positions_depend_on_the_longest_of_the_batch_stand_alone(
+    build_model: Callable[..., LoadedModel],
+) -> None:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=80,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+        initializer_range=0.4,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10000.0,
+            "short_factor": [1.0] * 8,
+            "long_factor": [8.0] * 8,
+            "original_max_position_embeddings": 32,
+        },
+    )
+    model, tokenizer = LlamaForCausalLM(config).eval(), build_model().tokenizer
+    before = fingerprint(model)
+    layout = layout_of(model)
+    assert layout.alone_beyond == 32
+    prompts = [list(range(2, 8)), list(range(2, 60)), list(range(9, 20)), list(range(3, 28))]
+    together = decode(model, tokenizer, prompts, max_new_tokens=8, layout=layout)
+    assert together == [decode(model, tokenizer, [prompt], max_new_tokens=8)[0] for prompt in prompts]
+    assert decode(model, tokenizer, prompts, max_new_tokens=8) != together, "a long row must matter to others here"
+    assert fingerprint(model) == before, "frequencies that a forward pass rewrites are no weights"
