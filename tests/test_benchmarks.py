@@ -13,7 +13,7 @@ from safety_tasks.models import LoadedModel
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 ALPHAS = (-0.6, -0.3, 0.0, 0.3, 0.6)
-SMALL = "--model tiny-aligned --directions 1 --points 3 --radius 0.35 --prompts 4 --tokens 8".split()
+SMALL = "--model tiny-aligned --directions 2 --points 3 --radius 0.35 --prompts 4 --tokens 8".split()
 
 
 @pytest.fixture(autouse=True)
@@ -52,9 +52,9 @@ def test_a_small_comparison_finds_equal_verdicts_and_goes_on_where_it_was(
     vs_reference.main()
     (line,) = capsys.readouterr().out.splitlines()
     found = json.loads(line)
-    assert found["verdicts_equal"] and found["flips"] == [] and found["verdicts"] == 12
+    assert found["verdicts_equal"] and found["flips"] == [] and found["verdicts"] == 24
     assert min(found["speedup_fp32"], found["speedup_bf16"], found["speedup_hflm_fp32"]) > 0
-    assert sum(found["points"].values()) == 3
+    assert sum(found["points"].values()) == 6
     assert found["same_work"]["inside"]["vs_reference"] > 0
 
     journal = next(tmp_path.glob("points-*.jsonl"))
