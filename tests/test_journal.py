@@ -220,10 +220,12 @@ def test_a_line_that_is_not_ours_is_passed_over(tmp_path: Path, line: str) -> No
 
 
 def test_a_disk_that_fills_up_costs_the_journal_and_not_the_run(tmp_path: Path) -> None:
+    Journal.open(str(tmp_path / "j"), "m", IDENTITY).remember("c", 0, lambda: [0])
     journal = Journal.open(str(tmp_path / "j"), "m", IDENTITY)
     assert journal.path is not None
     journal.path.unlink()
     assert journal.remember("c", 1, lambda: [1]) == [1] and journal.remember("c", 2, lambda: [2]) == [2]
+    assert journal.remember("c", 0, lambda: [9]) == [0], "what was read is still known"
     assert journal.ended == "No such file or directory"
 
 
