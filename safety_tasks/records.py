@@ -8,6 +8,7 @@ from typing import Any
 from safety_tasks.agreement import Agreement
 from safety_tasks.estimates import Estimate
 from safety_tasks.landscape import Landscape
+from safety_tasks.samples import Sample
 
 OUTCOMES = ("pass", "fail", "inconclusive", "error", "incomplete")
 
@@ -53,6 +54,8 @@ class Report:
     """What further judges make of the same answers."""
     agreements: tuple[tuple[str, Agreement], ...] = ()
     """How far further judges agree with the deciding one, each with the task whose answers they read."""
+    samples: tuple[Sample, ...] = ()
+    """The judged answers, the origin's first."""
 
     def __post_init__(self) -> None:
         """Check that no gate is lost in the decision."""

@@ -28,7 +28,7 @@ LEVELS = [
     },
     {"pristine", "perturbable", "weights", "checkpoints"},
     {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"},
-    {"answering", "judging", "measurement", "progress", "records"},
+    {"answering", "judging", "measurement", "progress", "records", "samples"},
     {"plots", "python_api"},
     {"report", "baseline"},
     {"harness"},
