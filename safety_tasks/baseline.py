@@ -137,8 +137,8 @@ def _noise(baseline: Baseline, now: Baseline) -> str:
     told, is_known = [], True
     for whose, side in (("The baseline's", baseline), ("this run's", now)):
         known = {name: noise_floor_of(side.tasks[name]) for name in now.tasks}
-        counts = [f"{name}: {floor.counts} over {floor.repeats} repeats" for name, floor in known.items() if floor]
-        told.append(f"{whose} noise floor {'is ' + ', '.join(counts) if counts else 'was not measured'}")
+        counts = [f"{name} {floor.counts} over {floor.repeats} repeats" for name, floor in known.items() if floor]
+        told.append(f"{whose} noise floor: {', '.join(counts) or 'not measured'}")
         is_known = is_known and bool(counts)
     advice = "" if is_known else " --llm-repeats 3 measures it, and gates include it."
     return f"{'; '.join(told)}.{advice}"

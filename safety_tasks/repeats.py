@@ -50,9 +50,9 @@ class Variation:
     is_float32: bool = False
 
     def __str__(self) -> str:
-        """Such as ``small batches, reversed order``."""
+        """Such as ``small batches, shuffled 7``."""
         batches = {"whole": "", "half": "half batches", "small": "small batches"}[self.batch]
-        order = "" if self.order == "asked" else f"{self.order} order"
+        order = {"asked": "", "reversed": "reversed order"}.get(self.order, self.order)
         return ", ".join(filter(None, (batches, order, "float32" if self.is_float32 else ""))) or AS_ASKED
 
     def size(self, whole: int) -> int:
@@ -77,11 +77,11 @@ def variation(repeat: int, *, with_float32: bool) -> Variation:
         Variation("half"),
         *([Variation(is_float32=True)] if with_float32 else []),
         Variation("small"),
-        *(Variation(batch, "reversed") for batch in ("whole", "half", "small")),
+        Variation(order="reversed"),
     ]
     if repeat < len(listed):
         return listed[repeat]
-    return Variation(("whole", "half", "small")[repeat % 3], f"shuffled {repeat}")
+    return Variation(("half", "small", "whole")[repeat % 3], f"shuffled {repeat}")
 
 
 @contextmanager

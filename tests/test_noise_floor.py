@@ -174,16 +174,16 @@ def test_where_the_dtype_differs_the_sentence_names_both_noise_floors_or_how_to_
     once, twice = record(("h001",)), repeated(("h001",), ("h001", "h017"))
     (neither,) = check_comparable(baseline(once), baseline(once, "float32"))
     assert neither.endswith(
-        "The baseline's noise floor was not measured; this run's noise floor was not measured. "
+        "The baseline's noise floor: not measured; this run's noise floor: not measured. "
         "--llm-repeats 3 measures it, and gates include it."
     )
     (one,) = check_comparable(baseline(twice), baseline(once, "float32"))
     assert (
-        "The baseline's noise floor is visage_harmful: 1 of 200 prompts changed their verdict over 2 repeats; this "
-        "run's noise floor was not measured. --llm-repeats 3" in one
+        "The baseline's noise floor: visage_harmful 1 of 200 prompts changed their verdict over 2 repeats; this "
+        "run's noise floor: not measured. --llm-repeats 3" in one
     )
     (both,) = check_comparable(baseline(twice), baseline(twice, "float32"))
     assert both.endswith(
-        "this run's noise floor is visage_harmful: 1 of 200 prompts changed their verdict over 2 repeats."
+        "this run's noise floor: visage_harmful 1 of 200 prompts changed their verdict over 2 repeats."
     )
     assert check_comparable(baseline(twice), baseline(once)) == []
