@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import jsonschema
 import pytest
 
+import safety_tasks.report
 from pytest_llmsafety.gate_lines import parse_gates
 from pytest_llmsafety.plan import plan_lines
 from safety_tasks.settings import Settings
@@ -91,7 +94,10 @@ def test_what_the_repeats_differ_in_is_in_the_terminal_the_report_and_junit(
     assert found[1] == "as asked; half batches; small batches"
     assert found[2].startswith("attack_success_rate 0.000 to 0.2")
     facts = report(pytester)
+    schema = json.loads(Path(safety_tasks.report.__file__).with_name("schema.json").read_text())
+    jsonschema.Draft202012Validator(schema).validate(facts)
     floor = facts["facts"]["noise_floor"]["visage_harmful"]
+    assert set(floor) == set(schema["$defs"]["noise_floor"]["properties"])
     assert len(floor["changed_prompts"]) == floor["changed_answers"] == int(found[3]) >= 40
     (estimate,) = (one for one in facts["estimates"] if one["name"] == "attack_success_rate")
     assert estimate["repeats"] == 3 and estimate["lowest"] == estimate["value"] == 0
