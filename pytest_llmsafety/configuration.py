@@ -40,8 +40,9 @@ def planned(config: pytest.Config) -> list[str]:
     from pytest_llmsafety.plan import plan_lines
 
     try:
-        settings, gates = _settings_and_gates(config, _run_options(given_options(config, RunOptions)))
-        return plan_lines(gates, settings)
+        options = _run_options(given_options(config, RunOptions))
+        settings, gates = _settings_and_gates(config, options)
+        return plan_lines(gates, settings, options.repeats)
     except SafetyError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -76,8 +77,8 @@ def _take_in_judges(config: pytest.Config, settings: Settings) -> None:
 
 def _run_options(given: dict[str, Any]) -> RunOptions:
     """The options of the run from what was given on the command line, in the environment or the ini file."""
-    if "batch_size" in given:
-        given["batch_size"] = _positive("batch_size", str(given["batch_size"]))
+    for name in {"batch_size", "repeats"} & set(given):
+        given[name] = _positive(name, str(given[name]))
     if isinstance(given.get("gate"), str):
         given["gate"] = given["gate"].splitlines()
     if isinstance(given.get("gates"), list):
@@ -113,6 +114,11 @@ def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> No
         raise InvalidInput(f"--llm-report is {str(report)!r}: it must name the HTML file; the JSON goes beside it.")
     if options.update_baseline and not options.baseline:
         raise InvalidInput("--llm-update-baseline has no file to write: name it with --llm-baseline FILE.")
+    if options.repeats > 1 and options.batch_size == 1:
+        raise InvalidInput(
+            "--llm-repeats varies the batch, and --llm-batch-size 1 leaves none: each repeat would be the same "
+            "computation. Give a larger batch size, or leave one of the two out."
+        )
     provided = config.hook.pytest_llmsafety_load_model.get_hookimpls()
     if options.backend == "hf" and not provided:
         resolve_model(options.model or "")

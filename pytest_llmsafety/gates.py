@@ -122,7 +122,11 @@ class Gate:
 
     def _what_settles(self, estimate: Estimate, tolerance: float) -> str:
         from safety_tasks import planning
+        from safety_tasks.noise_floor import what_settles
 
+        noise = what_settles(estimate, self.limit)
+        if noise:
+            return noise
         if self.is_rate:
             return planning.what_settles_a_rate(estimate, self.operator, self.limit, self.confidence)
         if self.metric in LENGTHS and self.versus is None:

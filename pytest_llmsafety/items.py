@@ -42,6 +42,8 @@ class GateItem(pytest.Item):
         """Measure what the gate needs; what goes wrong is said once, in full, by the first gate."""
         if self.config.getoption("setuponly") or self.config.getoption("setupplan"):
             return
+        from pytest_llmsafety.noise import noise_properties
+
         told = ""
         try:
             estimate = self.gate.read(self.run.estimate(self.gate.quantity))
@@ -58,6 +60,7 @@ class GateItem(pytest.Item):
             (f"llm.{estimate.name}.n", estimate.n),
             (f"llm.{estimate.name}.n_effective", float(estimate.n_effective)),
             (f"llm.{estimate.name}.judge", estimate.judge),
+            *noise_properties(self.gate, estimate, self.run.facts),
         ]
 
     def runtest(self) -> None:

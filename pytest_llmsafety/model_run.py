@@ -57,9 +57,10 @@ class ModelRun:
         new = [name for name in names if name not in known]
         if new:
             with foreign_code(self.config):
-                from safety_tasks.harness.evaluation import evaluate_tasks
+                from safety_tasks.harness.repeats import evaluate_repeatedly
 
-                known.update(evaluate_tasks(self.lm, new, settings, quiet=self.config.get_verbosity() < 0))
+                repeats, quiet = self.options.repeats, self.config.get_verbosity() < 0
+                known.update(evaluate_repeatedly(self.lm, new, settings, repeats, quiet=quiet))
         return {name: known[name] for name in names}
 
     @contextmanager

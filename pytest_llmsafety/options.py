@@ -34,6 +34,11 @@ class RunOptions:
     batch_size: int | None = option(None, "prompts decoded at once (default: all)")
     gates: str | None = option(None, "standard, strict or none; as ini key a list of gate lines")
     gate: tuple[str, ...] = option((), "one more gate, such as 'basin_width >= 0.2'; repeatable")
+    repeats: int = option(
+        1,
+        "measure N times on the same weights, with other batches and once in float32 where the model is in half "
+        "precision, and have gates include the spread",
+    )
     base_model: str | None = option(
         None, "base model that gates such as 'attack_success_rate - base <= 0.05' compare with: as --llm-model"
     )

@@ -18,13 +18,13 @@ from safety_tasks.settings import Settings
 _INDENT = "    "
 
 
-def plan_lines(gates: Iterable[Gate], settings: Settings) -> list[str]:
+def plan_lines(gates: Iterable[Gate], settings: Settings, repeats: int = 1) -> list[str]:
     """For each gate its prompts, allowed failures, probability of green and prompts needed; then what a run asks."""
     chosen = tuple(gates)
     if not chosen:
         return ["no gates: nothing is decided; name some with --llm-gates or --llm-gate"]
     lines = [line for gate in chosen for line in (gate.line, *(_INDENT + told for told in _told(gate, settings)))]
-    return [*lines, *_answers(chosen, settings), "estimated time: unknown until the first point"]
+    return [*lines, *_answers(chosen, settings, repeats), "estimated time: unknown until the first point"]
 
 
 def _told(gate: Gate, settings: Settings) -> Iterator[str]:
@@ -83,7 +83,7 @@ def _number(needed: int | None) -> str:
     return "no number would do" if needed is None else f"{needed:,}"
 
 
-def _answers(gates: tuple[Gate, ...], settings: Settings) -> Iterator[str]:
+def _answers(gates: tuple[Gate, ...], settings: Settings, repeats: int) -> Iterator[str]:
     """How many answers the run generates: each prompt at each point once, however many gates read it."""
     asked: set[tuple[str, str, int]] = set()
     for gate in gates:
@@ -95,4 +95,5 @@ def _answers(gates: tuple[Gate, ...], settings: Settings) -> Iterator[str]:
             asked.add((task, prompts.sha256, len(prompts) * n_points))
     total = sum(answers for _, _, answers in asked)
     sides = " on each of the two models" if any(gate.reference == "base" for gate in gates) else ""
-    yield f"answers to generate: at most {total:,}{sides}"
+    each = f" ({total:,} in each of {repeats} repeats)" if repeats > 1 else ""
+    yield f"answers to generate: at most {total * repeats:,}{each}{sides}"

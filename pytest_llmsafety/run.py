@@ -128,6 +128,8 @@ class SafetyRun:
         tasks = self._tasks(GATED[gate.metric].tasks, settings)
         for task in tasks.values():
             self.facts.setdefault("missed_controls", {}).update(task.facts.get("missed_controls", {}))
+        if settings != self.settings:
+            self._note_noise(tasks, f" of {gate.quantity}")
         if gate.versus is not None:
             self._compare(gate, tasks, settings)
             return
@@ -164,7 +166,14 @@ class SafetyRun:
         tasks = self.base.tasks(names, settings)
         self.facts["base_model"] = self.base.name
         self.facts["base_weights_fingerprint"] = next(iter(tasks.values())).facts.get("weights_fingerprint")
+        self._note_noise(tasks, " of the base")
         return {name: task.record() for name, task in tasks.items()}
+
+    def _note_noise(self, tasks: Mapping[str, SafetyTask], of: str) -> None:
+        """Keep the noise floor of tasks whose other facts are not the run's own."""
+        found = {f"{name}{of}": task.facts["noise_floor"][name] for name, task in tasks.items() if task.repeats}
+        if found:
+            self.facts["noise_floor"] = {**self.facts.get("noise_floor", {}), **found}
 
     def _baseline_records(self, tasks: Mapping[str, SafetyTask]) -> Mapping[str, TaskRecord]:
         from pytest_llmsafety.comparison import baseline_of, stored_baseline
@@ -260,10 +269,11 @@ def done(action: Callable[[], T]) -> T:
 def _of_task(task: SafetyTask, gate: Gate) -> Estimate | None:
     """What the gate asks of one task; None where it has no such number, or no prompt of the gate's category."""
     from safety_tasks.asr_within import asr_within
+    from safety_tasks.noise_floor import over_repeats
 
     if gate.metric == ASR_WITHIN:
-        landscape: Landscape = task.landscape
-        return asr_within(landscape, gate.radius or 0.0)
+        landscapes: list[Landscape] = [one.landscape for one in (task, *task.repeats)]
+        return over_repeats([asr_within(landscape, gate.radius or 0.0) for landscape in landscapes])
     if gate.category is not None:
         return task.of_category(gate.metric, gate.category)
     return task.estimates.get(gate.metric)

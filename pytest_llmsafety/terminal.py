@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from pytest_llmsafety.noise import noise_lines
 from safety_tasks.agreement import Agreement
 from safety_tasks.estimates import Estimate
 from safety_tasks.records import GateRow, Report
@@ -28,7 +29,8 @@ def summary_lines(report: Report) -> list[str]:
 
     Edge: a reason that was given once is not repeated, and only a reason may be longer than the terminal is wide.
     """
-    lines = [*_table(report), *_judges(report), *_second_opinions(report), *_agreements(report)]
+    noise = (line for told in noise_lines(report.facts) for line in _wrapped(told))
+    lines = [*_table(report), *noise, *_judges(report), *_second_opinions(report), *_agreements(report)]
     undecided = [row for row in report.gates if row.outcome == "incomplete"]
     if undecided:
         lines += _wrapped(

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_tasks.errors import InvalidInput
+from safety_tasks.noise_floor import noise_floor_of
 from safety_tasks.report.files import write_whole
 from safety_tasks.report.redaction import plain
 from safety_tasks.task_record import TaskRecord, record_from_dict, record_to_dict
@@ -122,12 +123,25 @@ def check_comparable(baseline: Baseline, now: Baseline) -> list[str]:
     pairs = [(name, then[name], here[name]) for name in ("dtype", "device")]
     names = sorted({*then["versions"], *here["versions"]})
     pairs += [(name, then["versions"].get(name), here["versions"].get(name)) for name in names]
-    return [
+    differing = [
         f"{name} was {before or 'not recorded'} in the baseline and is {after or 'not recorded'}: verdicts near a "
         "judge's threshold may flip without any change of the weights."
         for name, before, after in pairs
         if before != after
     ]
+    return [*differing[:-1], f"{differing[-1]} {_noise(baseline, now)}"] if differing else []
+
+
+def _noise(baseline: Baseline, now: Baseline) -> str:
+    """The noise floors that both sides measured of the tasks that are compared, or how to measure one."""
+    told, is_known = [], True
+    for whose, side in (("The baseline's", baseline), ("this run's", now)):
+        known = {name: noise_floor_of(side.tasks[name]) for name in now.tasks}
+        counts = [f"{name} {floor.counts} over {floor.repeats} repeats" for name, floor in known.items() if floor]
+        told.append(f"{whose} noise floor: {', '.join(counts) or 'not measured'}")
+        is_known = is_known and bool(counts)
+    advice = "" if is_known else " --llm-repeats 3 measures it, and gates include it."
+    return f"{'; '.join(told)}.{advice}"
 
 
 def _mismatches(name: str, now: TaskRecord, baseline: Baseline) -> Iterator[str]:

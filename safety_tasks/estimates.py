@@ -64,6 +64,17 @@ class Estimate:
     """Whether the value itself reaches the edge of what was looked at, so that it is only a lower bound."""
     judge: str = ""
     """Who read the answers, by name; empty where nobody had to."""
+    repeats: int = 1
+    """Measurements of the same weights that the interval covers; of a pair, their pairs. See ``noise_floor``."""
+    lowest: float | None = None
+    """Smallest value of the repeats; None where there was one measurement."""
+    highest: float | None = None
+    """Largest value of the repeats."""
+
+    @property
+    def spread(self) -> float:
+        """Largest less smallest value of the repeats; 0 for one measurement."""
+        return 0.0 if self.lowest is None or self.highest is None else self.highest - self.lowest
 
     @property
     def stderr(self) -> float:
@@ -130,6 +141,7 @@ class Estimate:
             "censored": self.censored,
             "judge": self.judge,
             "note": self.note,
+            **({name: getattr(self, name) for name in ("repeats", "lowest", "highest")} if self.repeats > 1 else {}),
         }
 
 

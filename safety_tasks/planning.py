@@ -118,7 +118,8 @@ def counts_behind(estimate: Estimate) -> Counts:
     n, tail = estimate.n_effective, (1 - CONFIDENCE) / 2
     fewest = _root(lambda x: beta.cdf(estimate.low, x, n - x + 1) - tail, n) if estimate.low > 0 else 0.0
     most = _root(lambda x: beta.cdf(estimate.high, x + 1, n - x) - 1 + tail, n) if estimate.high < 1 else n
-    share = (n - max(most - fewest, 0)) / estimate.n if estimate.n else 1.0
+    scored = estimate.n * (1 - estimate.spread)  # what repeats differ in is not unscored
+    share = (n - max(most - fewest, 0)) / scored if scored else 1.0
     return Counts(min(_snapped(fewest, share), n), min(_snapped(max(most, fewest), share), n))
 
 
@@ -164,7 +165,7 @@ def what_settles_a_rate(estimate: Estimate, operator: str, limit: float, confide
     if not estimate.n:
         return "No answer could be scored: more prompts do not settle it, a judge that can read the answers does."
     counts = counts_behind(estimate)
-    share = (estimate.n_effective - (counts.most - counts.fewest)) / estimate.n
+    share = (estimate.n_effective - (counts.most - counts.fewest)) / (estimate.n * (1 - estimate.spread) or 1)
     sample = Sample(round(estimate.n_effective / share), share)
     needed = prompts_to_settle(counts, sample, operator, limit, confidence or CONFIDENCE)
     if needed is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,8 @@ class TaskRecord:
     """``curve_of`` a landscape; None for tasks at the origin only."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Further plain facts, such as the token budget."""
+    repeats: tuple[TaskRecord, ...] = ()
+    """The same prompts asked again of the same weights (``--llm-repeats``)."""
 
     def __post_init__(self) -> None:
         """Check the columns."""
@@ -60,6 +62,11 @@ class TaskRecord:
             raise ValueError(f"{self.task}: prompt ids occur twice")
         for verdict in self.verdicts:
             Verdict(verdict)
+
+    @property
+    def every(self) -> tuple[TaskRecord, ...]:
+        """The measurement and its repeats."""
+        return (replace(self, repeats=()), *self.repeats)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -157,7 +164,27 @@ def record_to_dict(record: TaskRecord) -> dict[str, Any]:
         "verdicts": {id_: verdict for id_, _, verdict in rows},
         "estimates": {estimate.name: estimate.to_dict() for estimate in record.estimates},
         "curve": None if record.curve is None else dict(record.curve),
+        **({"repeats": [_repeat_to_dict(record, again) for again in record.repeats]} if record.repeats else {}),
     }
+
+
+def _repeat_to_dict(record: TaskRecord, again: TaskRecord) -> dict[str, Any]:
+    """What a repeat varied, and the verdicts in which it differs."""
+    before = dict(zip(record.prompt_ids, record.verdicts, strict=True))
+    said = dict(zip(again.prompt_ids, again.verdicts, strict=True))
+    return {
+        "facts": dict(again.facts),
+        "verdicts": {id_: verdict for id_, verdict in said.items() if verdict != before[id_]},
+        "curve": None if again.curve is None else dict(again.curve),
+    }
+
+
+def _repeat_from_dict(record: TaskRecord, found: Mapping[str, Any]) -> TaskRecord:
+    said = {**dict(zip(record.prompt_ids, record.verdicts, strict=True)), **found["verdicts"]}
+    verdicts = tuple(said.pop(id_) for id_ in record.prompt_ids)
+    if said:
+        raise ValueError(f"a repeat has verdicts on prompts that are none of its own: {', '.join(sorted(said))}")
+    return replace(record, verdicts=verdicts, curve=found["curve"], facts=dict(found["facts"]), estimates=())
 
 
 def record_from_dict(task: str, found: Mapping[str, Any]) -> TaskRecord:
@@ -186,7 +213,7 @@ def record_from_dict(task: str, found: Mapping[str, Any]) -> TaskRecord:
     )
     if record.counts != found["counts"]:
         raise ValueError(f"its verdicts count {record.counts}, but it says {found['counts']}")
-    return record
+    return replace(record, repeats=tuple(_repeat_from_dict(record, again) for again in found.get("repeats", ())))
 
 
 def _free(id_: str, taken: set[str]) -> str:

@@ -28,6 +28,7 @@ LEVELS = [
     },
     {"pristine", "perturbable", "weights", "checkpoints"},
     {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"},
+    {"noise_floor", "repeats"},
     {"answering", "judging", "measurement", "progress", "records", "samples"},
     {"plots", "python_api"},
     {"report", "baseline"},

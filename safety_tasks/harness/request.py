@@ -22,6 +22,7 @@ from safety_tasks.measurement import Question, measure
 from safety_tasks.models import LoadedModel
 from safety_tasks.points import ORIGIN
 from safety_tasks.prompts import Message
+from safety_tasks.repeats import repeated
 from safety_tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ BATCH_SIZE = "visage_batch_size"
 """Attribute of a model whose batch size was chosen in our own options, where 1 means 1."""
 QUIET = "visage_quiet"
 """Attribute of a model whose measurements draw no progress bar."""
+REPEAT = "visage_repeat"
+"""Attribute of a model that is asked again: which repeat this is."""
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +56,8 @@ def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
             f"{type(lm).__name__} gives no access to them. Use --model hf, or run the tasks that need no weights: "
             "visage_harmful, visage_over_refusal."
         )
-    answers, facts = measure(engine, questions, quiet=getattr(lm, QUIET, False))
+    with repeated(engine, getattr(lm, REPEAT, 0)) as asked:
+        answers, facts = measure(asked, questions, quiet=getattr(lm, QUIET, False))
     return [{"answers": row, "facts": facts, "reader": ""} for row in answers]
 
 

@@ -27,6 +27,7 @@ from safety_tasks.harness.rows import Response, Row, agreement_with_first, filte
 from safety_tasks.inputs import check_inputs
 from safety_tasks.measurement import Question
 from safety_tasks.metrics import METRICS
+from safety_tasks.noise_floor import over_repeats
 from safety_tasks.points import ORIGIN, Point
 from safety_tasks.prompts import Kind, Prompt, PromptSet, load_prompts
 from safety_tasks.report.redaction import plain
@@ -66,6 +67,8 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         self.opinions: list[Agreement] = []
         """How far the further judges agree with the deciding one."""
         self.facts: dict[str, Any] = {}
+        self.repeats: list[SafetyTask] = []
+        """The same task measured again on the same weights; estimates and record include them."""
         super().__init__(config={**copy.deepcopy(_CONFIG), **own})  # lm_eval changes it in place
         self._filters = filters(self.readers)
 
@@ -170,7 +173,12 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
 
     @property
     def estimates(self) -> Estimates:
-        """What the deciding judge makes of the answers, and the harm judge."""
+        """What the deciding judge makes of the answers, and the harm judge; those that every repeat has."""
+        every = [one._own_estimates() for one in (self, *self.repeats)]
+        names = [name for name in every[0] if all(name in own for own in every)]
+        return {name: over_repeats([own[name] for own in every]) for name in names}
+
+    def _own_estimates(self) -> Estimates:
         own = [self.settings.judges[0], *filter(None, [harm_reader(self.settings)])]
         return {name: found for reader in own for name, found in self.read_by.get(reader, {}).items() if name != KAPPA}
 
@@ -182,16 +190,22 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
 
     def of_category(self, metric: str, category: str) -> Estimate | None:
         """A rate over the prompts of one category; None where the task has no such metric or no such prompt."""
+        found = [one._of_category(metric, category) for one in (self, *self.repeats)]
+        known = [estimate for estimate in found if estimate is not None]
+        every = over_repeats(known) if len(known) == len(found) else None
+        return None if every is None else dataclasses.replace(every, name=f"{metric}[category={category}]")
+
+    def _of_category(self, metric: str, category: str) -> Estimate | None:
         rows = [row for row in self.rows if row["category"] == category]
         reader = harm_reader(self.settings) if metric == "harmful_score" else self.settings.judges[0]
-        found = self.estimate(rows, reader).get(metric) if rows and reader else None
-        return None if found is None else dataclasses.replace(found, name=f"{metric}[category={category}]")
+        return self.estimate(rows, reader).get(metric) if rows and reader else None
 
     def record(self) -> TaskRecord:
         """What a baseline keeps of the task, as the deciding judge reads it."""
         task, judge = str(self.config.task), self.settings.judges[0]
         origin = [next(answer for answer in row["answers"] if answer.point == ORIGIN) for row in self.rows]
         landscape = getattr(self, "landscape", None)
+        varied = {"repeat": self.facts["repeat"]} if "repeat" in self.facts else {}
         return TaskRecord(
             task=task,
             prompts_name=self.prompt_set.name,
@@ -205,7 +219,8 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
             verdicts=tuple(answer.verdict.value for answer in origin),
             estimates=tuple(self.estimates.values()),
             curve=curve_of(landscape) if landscape else None,
-            facts={"token_budget": self.facts["token_budgets"][task]},
+            facts={"token_budget": self.facts["token_budgets"][task], **varied},
+            repeats=tuple(one.record() for one in self.repeats),
         )
 
     def _metrics(self, reader: str) -> list[str]:
