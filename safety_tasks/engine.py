@@ -26,6 +26,7 @@ from safety_tasks.decoding import (
 from safety_tasks.directions import NOISE_VERSION, AnyDirection
 from safety_tasks.errors import InvalidPrompts, WeightsChanged
 from safety_tasks.fingerprints import digest, fingerprint, tokenizer_digest
+from safety_tasks.merging import record_of
 from safety_tasks.models import LoadedModel, display_name
 from safety_tasks.perturbable import has_plain_weights
 from safety_tasks.prompts import Message
@@ -82,11 +83,10 @@ class Engine(Protocol):
 class HuggingFaceEngine:
     """A transformers causal model in this process."""
 
-    def __init__(self, loaded: LoadedModel, batch_size: int | None = None, adapter: str | None = None) -> None:
-        """``adapter``: the one that was merged into the weights, for the name."""
+    def __init__(self, loaded: LoadedModel, batch_size: int | None = None) -> None:
         self.model, self.tokenizer = loaded
         self.batch_size = batch_size
-        self.adapter = adapter
+        self.adapter = record_of(self.model)
         self.log = DecodingLog()
         self._weights: Weights | None = None
 
@@ -162,7 +162,7 @@ class HuggingFaceEngine:
     @property
     def name(self) -> str:
         """An embedded model's name, else the path or hub id; and the adapter's."""
-        return " + ".join([display_name(str(self.model.name_or_path)), *([self.adapter] if self.adapter else [])])
+        return " + ".join([display_name(str(self.model.name_or_path)), *([self.adapter.name] if self.adapter else [])])
 
     def identity(self) -> dict[str, Any] | None:
         """Weights, configuration, tokenizer, device, batch size, versions.
@@ -202,6 +202,7 @@ class HuggingFaceEngine:
         """Path, class, dtype, device, fingerprint of the weights, versions, and what decoding met."""
         return {
             "model": self.name,
+            **({"adapter": self.adapter.facts()} if self.adapter else {}),
             **self._traits(),
             "weights_fingerprint": (self.identity() or {}).get("weights_fingerprint"),
             "pads": self.layout.pads,
