@@ -71,7 +71,7 @@ def attach(model: nn.Module, adapter: Adapter) -> nn.Module:
             device = str(next(model.parameters()).device)
             adapted: nn.Module = PeftModel.from_pretrained(model, str(adapter.folder), torch_device=device)
     except Exception as error:  # whatever peft or safetensors raise, it is this adapter that does not fit
-        raise _misfit(adapter, f"{type(error).__name__}: {error}") from error
+        raise _misfit(adapter, _shortened(error)) from error
     return adapted.eval()
 
 
@@ -150,9 +150,16 @@ def _check_tokens(adapted: Any, adapter: Adapter, probes: Sequence[Sequence[int]
 def _misfit(adapter: Adapter, found: str) -> InvalidModel:
     on = f"the model that it was trained on ({adapter.base!r} by its configuration)" if adapter.base else "its own base"
     return InvalidModel(
-        f"The adapter {adapter.name!r} is not for this model: {found.rstrip('.')}. An adapter only fits {on}: give it "
+        f"The adapter {adapter.name!r} is not for this model: {found.rstrip('. ')}. An adapter only fits {on}: give it "
         "that one."
     )
+
+
+def _shortened(error: Exception) -> str:
+    """An error that lists every tensor, to its first ones."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    more = f" and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
+    return f"{type(error).__name__}: {' '.join(lines[:_LISTED])}{more}"
 
 
 def _no_effect(adapter: Adapter, changed: int, touched: int, dtype: torch.dtype) -> str:

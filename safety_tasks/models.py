@@ -120,6 +120,12 @@ def display_name(path: str) -> str:
     return next((name for name in NAMES if Path(path) == model_path(name)), path)
 
 
+def is_same_model(one: str, other: str) -> bool:
+    """Whether two names stand for one whole model."""
+    paths = [Path(model_path(name)) if name in NAMES else Path(name) for name in (one, other)]
+    return one == other or all(path.is_dir() for path in paths) and paths[0].resolve() == paths[1].resolve()
+
+
 def default_device() -> str:
     """A GPU if there is one."""
     import torch

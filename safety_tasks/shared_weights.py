@@ -1,9 +1,9 @@
 """SharedWeights: a model with a merged adapter and its base, on one copy of the weights.
 
 Two models that hold the same parameters but for those that the adapter changed. Of these each has its own: the ones of
-the model at work lie on the device, the other's in host memory; on a CPU both lie side by side and nothing moves. Either
-model can be held and asked at any time: its forward pass brings its parameters first. Bits are only copied, never
-computed, so that the base is the base bit for bit; a fingerprint taken before the adapter came proves it.
+the model at work lie on the device, the other's in host memory; on a CPU both lie side by side and nothing moves.
+Either model can be held and asked at any time: its forward pass brings its parameters first. Bits are only copied,
+never computed, so that the base is the base bit for bit; a fingerprint taken before the adapter came proves it.
 """
 
 from __future__ import annotations

@@ -39,13 +39,13 @@ def base_of(lm: LM) -> LM | None:
 
 
 def _base_of(lm: Any, base: Any, source: Source) -> LM:
-    other = copy.copy(lm)
+    other: LM = copy.copy(lm)
     other._model, other.peft = base, None
     if source.tokenizer != source.model:
         from lm_eval.models.utils import configure_pad_token
 
         other.tokenizer = configure_pad_token(_tokenizer(source.model), model_config=lm.config)
-    return other  # type: ignore[no-any-return]
+    return other
 
 
 def settle(lm: Any) -> None:
