@@ -166,7 +166,7 @@ def _no_effect(adapter: Adapter, changed: int, touched: int, dtype: torch.dtype)
     of = f"of the {touched} modules that it works on {changed} change, and " if touched else ""
     lost = (
         f" Its change may be lost in {str(dtype).removeprefix('torch.')}: load the model in float32."
-        if changed == 0 and dtype in (torch.bfloat16, torch.float16)
+        if dtype in (torch.bfloat16, torch.float16)
         else ""
     )
     return (

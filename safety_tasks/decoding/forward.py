@@ -61,7 +61,7 @@ class Batch:
         )
 
     def _behind_soft_prompt(self, model: Any, soft: int) -> Any:
-        """peft puts the soft prompt before whatever it reads: it reads the prompts, and its base model the rest."""
+        """As peft puts the soft prompt before whatever it reads, it reads the prompts, and its base model the rest."""
         if self.cache is None:
             return self._read(model, self.mask, None)
         mask = torch.cat([self.mask.new_ones(len(self.mask), soft), self.mask], dim=1)
