@@ -23,6 +23,7 @@ from safety_tasks.decoding import (
     mean_nll,
     opened_by_prompt,
 )
+from safety_tasks.decoding.forward import soft_tokens
 from safety_tasks.directions import NOISE_VERSION, AnyDirection
 from safety_tasks.errors import InvalidPrompts, WeightsChanged
 from safety_tasks.fingerprints import digest, fingerprint, tokenizer_digest
@@ -105,7 +106,7 @@ class HuggingFaceEngine:
         positions = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)  # MPT's
         if positions is None:
             return wanted
-        room = int(positions) - max(len(ids) for ids in self._encode(prompts))
+        room = int(positions) - soft_tokens(self.model) - max(len(ids) for ids in self._encode(prompts))
         if room < 1:
             raise InvalidPrompts(f"A prompt fills all {positions} positions of the model: no room for an answer.")
         return min(wanted, room)
