@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,12 @@ from pytest_llmsafety.gate_prompts import check_gate, expanded
 from pytest_llmsafety.gates import PRESETS, WITH_A_BASE, Gate
 from pytest_llmsafety.options import RunOptions, given_options, is_true
 from pytest_llmsafety.run import SafetyRun
+from safety_tasks.adapters import is_adapter
 from safety_tasks.errors import InvalidInput, SafetyError, UnknownName
 from safety_tasks.inputs import check_inputs
-from safety_tasks.models import resolve_model
+from safety_tasks.models import display_name, resolve_source
 from safety_tasks.settings import Settings
+from safety_tasks.tiny import NAMES
 
 
 def start_run(config: pytest.Config) -> SafetyRun | None:
@@ -24,15 +27,15 @@ def start_run(config: pytest.Config) -> SafetyRun | None:
     from pytest_llmsafety.feasibility import check_feasible
 
     try:
-        options = _run_options(given_options(config, RunOptions))
+        options = _with_the_adapters_base(_run_options(given_options(config, RunOptions)))
         if options.model is None:
             return None
         settings, gates = _settings_and_gates(config, options)
-        _check(config, options, settings)
+        doubts = _check(config, options, settings)
         check_feasible(gates, settings)
     except SafetyError as error:
         raise pytest.UsageError(str(error)) from error
-    return SafetyRun(config, options, settings, gates)
+    return SafetyRun(config, options, settings, gates, warnings=doubts)
 
 
 def planned(config: pytest.Config) -> list[str]:
@@ -40,7 +43,7 @@ def planned(config: pytest.Config) -> list[str]:
     from pytest_llmsafety.plan import plan_lines
 
     try:
-        options = _run_options(given_options(config, RunOptions))
+        options = _with_the_adapters_base(_run_options(given_options(config, RunOptions)))
         settings, gates = _settings_and_gates(config, options)
         return plan_lines(gates, settings, options.repeats)
     except SafetyError as error:
@@ -87,6 +90,15 @@ def _run_options(given: dict[str, Any]) -> RunOptions:
     return RunOptions(**{**given, **flags, "gate": tuple(given.get("gate", ()))})
 
 
+def _with_the_adapters_base(options: RunOptions) -> RunOptions:
+    """The options with an adapter's folder given as the model taken apart: into its base, and the adapter on it."""
+    name = options.model or ""
+    if options.backend != "hf" or name in NAMES or not is_adapter(name):
+        return options
+    source = resolve_source(name, options.adapter, options.base_model)
+    return replace(options, model=display_name(source.model), adapter=name)
+
+
 def _positive(name: str, text: str) -> int:
     if not text.isdigit() or int(text) < 1:
         raise InvalidInput(f"{name} is {text!r}: it must be a whole number of at least 1.")
@@ -103,7 +115,8 @@ def _gate_lines(options: RunOptions) -> tuple[str, ...]:
     return tuple(name.splitlines())
 
 
-def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> None:
+def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> list[str]:
+    """Raise what ``start_run`` says of options that do not go together, or name what is not there; what is doubtful."""
     if getattr(config.option, "numprocesses", None):
         raise InvalidInput(
             "--llm-model does not go with -n: the gates measure one model in one process. Run them with -n 0, "
@@ -120,9 +133,23 @@ def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> No
             "computation. Give a larger batch size, or leave one of the two out."
         )
     provided = config.hook.pytest_llmsafety_load_model.get_hookimpls()
-    if options.backend == "hf" and not provided:
-        resolve_model(options.model or "")
-        if options.base_model is not None:
-            resolve_model(options.base_model)
-    elif not options.model:
-        raise InvalidInput("--llm-model is empty: name the model under test.")
+    if options.adapter is not None:
+        _check_adapter(options)
+    if options.backend != "hf" or provided:
+        if not options.model:
+            raise InvalidInput("--llm-model is empty: name the model under test.")
+        return []
+    if options.base_model is not None:
+        resolve_source(options.base_model)
+    doubt = resolve_source(options.model or "", options.adapter).doubt
+    return [f"warning: {doubt}"] if doubt else []
+
+
+def _check_adapter(options: RunOptions) -> None:
+    if options.backend != "hf":
+        raise InvalidInput(
+            f"--llm-adapter does not go with --llm-backend {options.backend}, which would measure the base alone: name "
+            "the adapter in that backend's own arguments (--llm-model-args)."
+        )
+    if "peft=" in options.model_args:
+        raise InvalidInput("--llm-adapter and peft= of --llm-model-args both name an adapter: give one of them.")

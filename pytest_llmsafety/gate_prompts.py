@@ -43,7 +43,7 @@ def expanded(gates: Iterable[Gate], settings: Settings) -> tuple[Gate, ...]:
 
 def check_gate(gate: Gate, options: RunOptions, settings: Settings) -> None:
     """Raise InvalidGate, or what ``check_inputs`` raises, for what the gate needs and the run does not have."""
-    if gate.reference == "base" and not options.base_model:
+    if gate.reference == "base" and not options.reference:
         raise InvalidGate(f"The gate {gate.line!r} needs a base model: name it with --llm-base-model.")
     if gate.reference == "baseline" and not options.baseline:
         raise InvalidGate(

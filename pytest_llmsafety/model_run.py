@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmsafety.options import RunOptions
+from safety_tasks.errors import InvalidInput
 from safety_tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class ModelRun:
     settings: Settings
     """Of the run, for loading."""
     name: str
+    adapter: str | None = None
+    under: ModelRun | None = None
+    """The model under test, where that is an adapter on this one."""
     measured: dict[Settings, dict[str, SafetyTask]] = field(default_factory=dict)
 
     @cached_property
@@ -40,9 +44,15 @@ class ModelRun:
 
             provided = self.config.hook.pytest_llmsafety_load_model(config=self.config, model=self.name)
             if provided is not None:
+                if self.adapter:
+                    raise InvalidInput(
+                        f"A conftest's hook pytest_llmsafety_load_model loaded {self.name!r}, and --llm-adapter would "
+                        "be ignored: load the adapter in the hook, or have it return None."
+                    )
                 return EngineLM(provided) if hasattr(provided, "mean_nll") else provided
-            return load_lm(
+            return self._on_shared_weights or load_lm(
                 self.name,
+                adapter=self.adapter,
                 settings=self.settings,
                 backend=self.options.backend,
                 model_args=self.options.model_args,
@@ -50,6 +60,18 @@ class ModelRun:
                 device=self.options.device,
                 batch_size=self.options.batch_size,
             )
+
+    @cached_property
+    def _on_shared_weights(self) -> LM | None:
+        """The model on the weights of the one under test, where that has it at hand."""
+        from safety_tasks.harness.adapted import base_of
+
+        return None if self.under is None else base_of(self.under.lm)
+
+    @property
+    def shares_weights(self) -> bool:
+        """Whether this model was not loaded a second time for its own sake."""
+        return self._on_shared_weights is not None
 
     def tasks(self, names: Sequence[str], settings: Settings) -> Mapping[str, SafetyTask]:
         """The tasks of these names after they were measured with these settings, together where they are new."""
@@ -62,6 +84,19 @@ class ModelRun:
                 repeats, quiet = self.options.repeats, self.config.get_verbosity() < 0
                 known.update(evaluate_repeatedly(self.lm, new, settings, repeats, quiet=quiet))
         return {name: known[name] for name in names}
+
+    @contextmanager
+    def in_place_of(self, other: ModelRun) -> Iterator[None]:
+        """The context in which this model is measured: the other is put aside, and this one let go of at the end.
+
+        Where the two share their weights nothing moves but what differs, when it is asked for.
+        """
+        if self.shares_weights:
+            yield
+            return
+        with other.aside():
+            yield
+            self.release()
 
     @contextmanager
     def aside(self) -> Iterator[None]:

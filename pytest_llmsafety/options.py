@@ -25,8 +25,10 @@ class RunOptions:
     """The options of a run: the model, the gates, the report."""
 
     model: str | None = option(
-        None, "model under test: a folder, hub id or embedded name (tiny-aligned, tiny-finetuned)"
+        None,
+        "model under test: a folder, hub id or embedded name (tiny-aligned, tiny-finetuned), or an adapter's folder",
     )
+    adapter: str | None = option(None, "adapter (peft, safetensors) on the model: a folder or hub id; merged into it")
     backend: str = option("hf", "lm_eval model type; others than hf serve the tasks that need no weights")
     model_args: str = option("", "more arguments of the lm_eval model type: key=value,key=value")
     dtype: str | None = option(None, "dtype to load the model in (default: the checkpoint's own)")
@@ -40,7 +42,9 @@ class RunOptions:
         "precision, and have gates include the spread",
     )
     base_model: str | None = option(
-        None, "base model that gates such as 'attack_success_rate - base <= 0.05' compare with: as --llm-model"
+        None,
+        "base model that gates such as 'attack_success_rate - base <= 0.05' compare with: as --llm-model "
+        "(default: what the adapter is on)",
     )
     baseline: str | None = option(
         None, "JSON file with the measurements of an accepted release, for gates such as 'mean_safety - baseline >= 0'"
@@ -54,6 +58,16 @@ class RunOptions:
     )
     model_card: str | None = option(None, "write what was measured as a model card's model-index (YAML) to this file")
     require: bool = option(False, "without a model, the session is an error instead of skipping what needs one")
+
+    @property
+    def model_name(self) -> str:
+        """What reports call the model under test: with its adapter, if it has one."""
+        return " + ".join(filter(None, (self.model, self.adapter)))
+
+    @property
+    def reference(self) -> str | None:
+        """The base that gates compare with: the one named, else the one that the adapter is on."""
+        return self.base_model or (self.model if self.adapter else None)
 
 
 def declared() -> Iterator[tuple[type, dataclasses.Field[Any]]]:

@@ -38,7 +38,7 @@ def summary_lines(run: SafetyRun) -> list[str]:
 def report_of(run: SafetyRun) -> Report:
     """The run's facts as they are by now."""
     return Report(
-        model=run.options.model or "",
+        model=run.options.model_name,
         decision=run.decision,
         gates=tuple(gate_rows(run)),
         estimates=tuple(run.estimates.values()),

@@ -87,7 +87,7 @@ def pytest_report_header(config: pytest.Config) -> str | None:
         return None
     from safety_tasks.report.redaction import without_secrets
 
-    return without_secrets(f"llmsafety: model {run.options.model}, {len(run.gates)} gates")
+    return without_secrets(f"llmsafety: model {run.options.model_name}, {len(run.gates)} gates")
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
@@ -138,7 +138,11 @@ def llm(pytestconfig: pytest.Config) -> LanguageModel:
 
 @pytest.fixture(scope="session")
 def llm_base(pytestconfig: pytest.Config) -> LanguageModel:
-    """The base model of --llm-base-model, as ``llm``."""
+    """The base model of --llm-base-model, or the one that the adapter under test is on, as ``llm``.
+
+    Base and adapter stand on one copy of the weights: both models can be held and asked in any order, as each brings
+    what is its own before it answers.
+    """
     from pytest_llmsafety.fixtures import LanguageModel
 
     return LanguageModel(_required(pytestconfig), is_base=True)

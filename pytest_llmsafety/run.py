@@ -16,6 +16,7 @@ from pytest_llmsafety.options import RunOptions
 from pytest_llmsafety.outcomes import worst
 from safety_tasks.errors import InvalidInput, MeasurementFailed, SafetyError
 from safety_tasks.metrics import tasks_of
+from safety_tasks.models import is_same_model
 from safety_tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -66,14 +67,19 @@ class SafetyRun:
     @cached_property
     def tuned(self) -> ModelRun:
         """The model under test."""
-        return ModelRun(self.config, self.options, self.settings, self.options.model or "")
+        return ModelRun(self.config, self.options, self.settings, self.options.model or "", self.options.adapter)
 
     @cached_property
     def base(self) -> ModelRun:
-        """The base model; raises InvalidInput when none is named."""
-        if not self.options.base_model:
+        """The base model, on the weights of the one under test where that is an adapter on it.
+
+        Raises InvalidInput when there is none.
+        """
+        name = self.options.reference
+        if not name:
             raise InvalidInput("There is no base model: name one with --llm-base-model.")
-        return ModelRun(self.config, self.options, self.settings, self.options.base_model)
+        under = self.tuned if self.options.adapter and is_same_model(name, self.options.model or "") else None
+        return ModelRun(self.config, self.options, self.settings, name, under=under)
 
     def lm_of(self, is_base: bool = False) -> LM:
         """The model under test, or its base, as lm_eval has it."""
@@ -160,11 +166,11 @@ class SafetyRun:
         """The base model's records of all tasks that gates compare; the model under test is put aside meanwhile."""
         names = sorted({task for gate in self.gates if gate.reference == "base" for task in GATED[gate.metric].tasks})
         if any(name not in self.base.measured.get(settings, {}) for name in names):
-            with self.tuned.aside():
+            with self.base.in_place_of(self.tuned):
                 self.base.tasks(names, settings)
-                self.base.release()
         tasks = self.base.tasks(names, settings)
         self.facts["base_model"] = self.base.name
+        self.facts["base_shares_weights"] = self.base.shares_weights
         self.facts["base_weights_fingerprint"] = next(iter(tasks.values())).facts.get("weights_fingerprint")
         self._note_noise(tasks, " of the base")
         return {name: task.record() for name, task in tasks.items()}
@@ -179,7 +185,7 @@ class SafetyRun:
         from pytest_llmsafety.comparison import baseline_of, stored_baseline
 
         facts = next(iter(tasks.values())).facts
-        now = baseline_of(tasks, self.options.model or "", facts)
+        now = baseline_of(tasks, self.options.model_name, facts)
         path = self.config.invocation_params.dir / (self.options.baseline or "")
         found, differing = stored_baseline(path, now)
         self.warnings += [sentence for sentence in differing if sentence not in self.warnings]
@@ -235,7 +241,7 @@ class SafetyRun:
         from safety_tasks.baseline import write_baseline
 
         path = self.config.invocation_params.dir / (self.options.baseline or "")
-        write_baseline(path, baseline_of(tasks, self.options.model or "", self.facts))
+        write_baseline(path, baseline_of(tasks, self.options.model_name, self.facts))
         self.warnings.append(
             f"baseline written: {path}; this run fails once. Review and commit it, then run without "
             "--llm-update-baseline."

@@ -29,8 +29,9 @@ def summary_lines(report: Report) -> list[str]:
 
     Edge: a reason that was given once is not repeated, and only a reason may be longer than the terminal is wide.
     """
-    noise = (line for told in noise_lines(report.facts) for line in _wrapped(told))
-    lines = [*_table(report), *noise, *_judges(report), *_second_opinions(report), *_agreements(report)]
+    noise = [line for told in noise_lines(report.facts) for line in _wrapped(told)]
+    read = [*_judges(report), *_second_opinions(report), *_agreements(report)]
+    lines = [*_table(report), *noise, *_adapter(report), *read]
     undecided = [row for row in report.gates if row.outcome == "incomplete"]
     if undecided:
         lines += _wrapped(
@@ -80,6 +81,15 @@ def compared_text(compared: dict[str, Any]) -> str:
 def _once(reasons: list[str]) -> list[str]:
     """Each reason where it first stands, and nothing where it stands again."""
     return [reason if reason not in reasons[:index] else "" for index, reason in enumerate(reasons)]
+
+
+def _adapter(report: Report) -> Iterator[str]:
+    """What the adapter under test does to its base, where there is one."""
+    known = report.facts.get("adapter")
+    if known:
+        done = f"merged, {known['modules_changed']} modules changed" if known["is_merged"] else "beside the weights"
+        change = f"largest logit change {known['largest_logit_change']:.3g}"
+        yield from _wrapped(f"adapter {known['name']}: {done}, {change} (sha256 {known['weights_sha256'][:12]})")
 
 
 def _judges(report: Report) -> Iterator[str]:

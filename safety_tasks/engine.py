@@ -23,9 +23,11 @@ from safety_tasks.decoding import (
     mean_nll,
     opened_by_prompt,
 )
+from safety_tasks.decoding.forward import soft_tokens
 from safety_tasks.directions import NOISE_VERSION, AnyDirection
 from safety_tasks.errors import InvalidPrompts, WeightsChanged
 from safety_tasks.fingerprints import digest, fingerprint, tokenizer_digest
+from safety_tasks.merging import record_of
 from safety_tasks.models import LoadedModel, display_name
 from safety_tasks.perturbable import has_plain_weights
 from safety_tasks.prompts import Message
@@ -82,11 +84,10 @@ class Engine(Protocol):
 class HuggingFaceEngine:
     """A transformers causal model in this process."""
 
-    def __init__(self, loaded: LoadedModel, batch_size: int | None = None, adapter: str | None = None) -> None:
-        """``adapter``: the one that was merged into the weights, for the name."""
+    def __init__(self, loaded: LoadedModel, batch_size: int | None = None) -> None:
         self.model, self.tokenizer = loaded
         self.batch_size = batch_size
-        self.adapter = adapter
+        self.adapter = record_of(self.model)
         self.log = DecodingLog()
         self._weights: Weights | None = None
 
@@ -105,7 +106,7 @@ class HuggingFaceEngine:
         positions = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)  # MPT's
         if positions is None:
             return wanted
-        room = int(positions) - max(len(ids) for ids in self._encode(prompts))
+        room = int(positions) - soft_tokens(self.model) - max(len(ids) for ids in self._encode(prompts))
         if room < 1:
             raise InvalidPrompts(f"A prompt fills all {positions} positions of the model: no room for an answer.")
         return min(wanted, room)
@@ -162,7 +163,7 @@ class HuggingFaceEngine:
     @property
     def name(self) -> str:
         """An embedded model's name, else the path or hub id; and the adapter's."""
-        return " + ".join([display_name(str(self.model.name_or_path)), *([self.adapter] if self.adapter else [])])
+        return " + ".join([display_name(str(self.model.name_or_path)), *([self.adapter.name] if self.adapter else [])])
 
     def identity(self) -> dict[str, Any] | None:
         """Weights, configuration, tokenizer, device, batch size, versions.
@@ -202,6 +203,7 @@ class HuggingFaceEngine:
         """Path, class, dtype, device, fingerprint of the weights, versions, and what decoding met."""
         return {
             "model": self.name,
+            **({"adapter": self.adapter.facts()} if self.adapter else {}),
             **self._traits(),
             "weights_fingerprint": (self.identity() or {}).get("weights_fingerprint"),
             "pads": self.layout.pads,

@@ -18,9 +18,10 @@ from lm_eval.utils import simple_parse_args_string
 from safety_tasks.chat import check_template
 from safety_tasks.engine import Engine
 from safety_tasks.errors import InvalidModel
+from safety_tasks.harness.adapted import put_on
 from safety_tasks.harness.request import BATCH_SIZE, QUIET
 from safety_tasks.harness.task import SafetyTask
-from safety_tasks.models import default_device, resolve_model
+from safety_tasks.models import Source, default_device, resolve_source
 from safety_tasks.settings import METADATA_PREFIX, Settings
 
 _TASKS = Path(__file__).parent / "tasks"
@@ -30,6 +31,7 @@ def load_lm(
     model: str,
     *,
     settings: Settings,
+    adapter: str | None = None,
     backend: str = "hf",
     model_args: str = "",
     dtype: str | None = None,
@@ -38,16 +40,19 @@ def load_lm(
 ) -> LM:
     """lm_eval's model of a type; for ``hf`` the path is checked, and the template asked for, before weights load.
 
-    Raises InvalidModel.
+    With an adapter, or of an adapter's folder: merged into its base, which stays at hand (``base_of``). Raises
+    InvalidModel.
     """
     arguments: dict[str, Any] = dict(simple_parse_args_string(model_args))
+    source: Source | None = None
     if backend == "hf":
         device = device or default_device()
-        path = resolve_model(model)
+        source = resolve_source(model, adapter)
         if settings.chat != "off":
-            _check_template_of(path)
+            _check_template_of(source.tokenizer)
         arguments = {
-            "pretrained": path,
+            "pretrained": source.model,
+            **({"tokenizer": source.tokenizer} if source.tokenizer != source.model else {}),
             "use_safetensors": True,
             **({"dtype": dtype} if dtype else {}),
             **arguments,
@@ -61,6 +66,8 @@ def load_lm(
         kind = type(error).__name__
         raise InvalidModel(f"lm_eval's model type {backend!r} could not load {model!r} ({kind}: {error})") from error
     setattr(lm, BATCH_SIZE, batch_size)
+    if source is not None:
+        put_on(lm, source)
     return lm
 
 

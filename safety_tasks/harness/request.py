@@ -18,12 +18,14 @@ from safety_tasks.chat import Rendered
 from safety_tasks.decoding import Completion, final_answer, opened_by_prompt
 from safety_tasks.engine import Engine, HuggingFaceEngine, Mover
 from safety_tasks.errors import InvalidModel, NotPerturbable, SafetyError
+from safety_tasks.harness.adapted import settle, tokenizer_of
 from safety_tasks.measurement import Question, measure
 from safety_tasks.models import LoadedModel
 from safety_tasks.points import ORIGIN
 from safety_tasks.prompts import Message
 from safety_tasks.repeats import repeated
 from safety_tasks.settings import Settings
+from safety_tasks.shared_weights import bring
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -62,34 +64,23 @@ def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
 
 
 def engine_of(lm: LM) -> Engine:
-    """The engine of an lm_eval model: its own, if it brings one; ours for Hugging Face models; else text only."""
+    """The engine of an lm_eval model: its own, if it brings one; ours for Hugging Face models; else text only.
+
+    An adapter of ``peft=`` is settled before. Raises InvalidModel where that does not fit or does nothing.
+    """
     import torch
 
     own = getattr(lm, "visage_engine", None)
     if own is not None:
         engine: Engine = own
         return engine
-    _merge_adapter(lm)
+    settle(lm)
     model = getattr(lm, "model", None)
     if isinstance(model, torch.nn.Module) and hasattr(model, "get_input_embeddings"):
-        loaded = LoadedModel(cast("PreTrainedModel", model), lm.tokenizer)
-        return HuggingFaceEngine(loaded, batch_size=_batch_size(lm), adapter=getattr(lm, "peft", None))
+        bring(model)
+        loaded = LoadedModel(cast("PreTrainedModel", model), tokenizer_of(lm))
+        return HuggingFaceEngine(loaded, batch_size=_batch_size(lm))
     return TextEngine(lm)
-
-
-def _merge_adapter(lm: LM) -> None:
-    """Merge the LoRA adapter of lm_eval's ``peft=`` into the weights, once and for all tasks of ours alike.
-
-    Left alone: adapters that cannot be merged (prompt tuning), and those on quantised weights.
-    """
-    model: Any = getattr(lm, "model", None)
-    can_merge = hasattr(model, "merge_and_unload") and not getattr(model, "is_quantized", False)
-    if not getattr(lm, "peft", None) or not can_merge:
-        return
-    try:
-        lm._model = model.merge_and_unload(safe_merge=True)
-    except Exception as error:  # whatever peft raises, it is this adapter that cannot be merged
-        raise InvalidModel(f"The adapter cannot be merged into the weights: {error}") from error
 
 
 def _batch_size(lm: LM) -> int | None:
