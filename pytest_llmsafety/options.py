@@ -84,7 +84,7 @@ def add_options(parser: pytest.Parser) -> None:
         help_text = field.metadata["help"].replace("%", "%%")
         if field.default not in (None, "", ()) and field.default is not False:
             help_text += f" (default: {field.default})"
-        flag = f"--llm-{field.name.replace('_', '-')}"
+        flag = flag_of(field.name)
         destination = f"llm_{field.name}"
         if field.default is False:
             group.addoption(flag, dest=destination, action="store_true", default=None, help=help_text)
@@ -94,6 +94,11 @@ def add_options(parser: pytest.Parser) -> None:
             group.addoption(flag, dest=destination, default=None, metavar=field.name.upper(), help=help_text)
         if field.name != "gate":
             parser.addini(destination, field.metadata["help"], type=_ini_type(field), default=None)
+
+
+def flag_of(name: str) -> str:
+    """The command line's form of an option."""
+    return f"--llm-{name.replace('_', '-')}"
 
 
 def given_options(config: pytest.Config, record: type[Any]) -> dict[str, Any]:

@@ -37,9 +37,14 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """Print the plan and end, where --llm-plan asks for it."""
+    """Print the plan and end, where --llm-plan asks for it; read a command line anew that pytest misread."""
     if config.getoption("help", False) or config.getoption("version", 0):
         return None
+    from pytest_llmsafety.arguments import read_again
+
+    status = read_again(config)
+    if status is not None:
+        return status
     if not is_true(given_options(config, RunOptions).get("plan")):
         return None
     from pytest_llmsafety.configuration import planned
