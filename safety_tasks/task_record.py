@@ -45,7 +45,7 @@ class TaskRecord:
     prompt_ids: tuple[str, ...]
     clusters: tuple[str, ...]
     verdicts: tuple[str, ...]
-    """At the origin, as the deciding judge reads it; values of Verdict."""
+    """At the origin, as the deciding judge reads it, of several samples the one most against it; values of Verdict."""
     estimates: tuple[Estimate, ...]
     curve: Mapping[str, Any] | None = None
     """``curve_of`` a landscape; None for tasks at the origin only."""
@@ -127,7 +127,7 @@ def landscape_of(record: TaskRecord) -> Landscape:
     rows = sorted(zip(record.prompt_ids, record.clusters, strict=True))
     known = set(Settings.__dataclass_fields__)
     given = {name: value for name, value in record.settings.items() if name in known}
-    settings = Settings(**{**given, "judge": record.judge})  # of several judges, the one whose verdicts these are
+    settings = Settings.parse({**given, "judge": record.judge})  # of several judges, the one whose verdicts these are
     try:
         read = np.array([[[_LETTERS[c] for c in point] for point in points] for points in record.curve["verdicts"]])
         alphas = tuple(float(alpha) for alpha in record.curve["alphas"])

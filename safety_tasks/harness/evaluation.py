@@ -45,7 +45,7 @@ def load_lm(
         device = device or default_device()
         path = resolve_model(model)
         if settings.chat != "off":
-            _check_template_of(path)
+            _check_template_of(path, settings)
         arguments = {
             "pretrained": path,
             "use_safetensors": True,
@@ -79,14 +79,14 @@ def _bars_on_terminals_only() -> Iterator[None]:
         bars.enable_progress_bar()
 
 
-def _check_template_of(path: str) -> None:
+def _check_template_of(path: str, settings: Settings) -> None:
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise InvalidModel(f"The tokenizer of {path!r} cannot be loaded: {error}") from error
-    check_template(tokenizer)
+    check_template(tokenizer, settings)
 
 
 def evaluate_tasks(

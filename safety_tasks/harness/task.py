@@ -25,12 +25,14 @@ from safety_tasks.harness import request
 from safety_tasks.harness.command_line import show_errors_plainly
 from safety_tasks.harness.rows import Response, Row, agreement_with_first, filters, harm_reader, readers
 from safety_tasks.inputs import check_inputs
+from safety_tasks.judges import Verdict
 from safety_tasks.measurement import Question
 from safety_tasks.metrics import METRICS
 from safety_tasks.points import ORIGIN, Point
+from safety_tasks.profile import read_profile
 from safety_tasks.prompts import Kind, Prompt, PromptSet, load_prompts
 from safety_tasks.report.redaction import plain
-from safety_tasks.settings import BEHAVIOUR_JUDGE, Settings
+from safety_tasks.settings import BEHAVIOUR_JUDGE, METADATA_PREFIX, Settings
 from safety_tasks.task_record import TaskRecord, curve_of
 
 _log = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
     """The refusal judge where none is named."""
     KIND: ClassVar[Kind] = "harmful"
     """The prompts' kind, which decides how a partial refusal counts."""
+    SAMPLES: ClassVar[bool] = True
+    """Whether it asks as often as the profile samples; else it stays greedy."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         request.install()
@@ -55,6 +59,10 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         show_errors_plainly()
         given = Settings.from_metadata(own.get("metadata") or {})
         check_inputs(given)
+        given = given if self.SAMPLES else given.greedy()
+        deployed = (own.get("metadata") or {}).get(f"{METADATA_PREFIX}profile")
+        self.deployed = read_profile(deployed)[0] if deployed is not None else {}
+        """Options that the profile sets, which lm_eval's own flags must not contradict."""
         harm_judge = given.harm_judge if "harmful_score" in self.METRICS else None
         self.given = dataclasses.replace(given, judge=given.judge or self.JUDGE, harm_judge=harm_judge)
         self.settings = self.given
@@ -100,6 +108,7 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
     ) -> None:
         """One request a prompt, carrying its plan of points."""
         self.settings = self._with_generation_kwargs()
+        self._check_deployed("--system_instruction", "system_prompt", system_instruction)
         if self.settings.system_prompt is None and system_instruction is not None:
             self.settings = dataclasses.replace(self.settings, system_prompt=system_instruction)
         prompts = {prompt.id: prompt for prompt in self.prompt_set.prompts}
@@ -113,15 +122,23 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         return Instance(cast(Any, request.REQUEST_TYPE), doc, arguments, 0, (self.config.task, doc_id, 1))
 
     def _with_generation_kwargs(self) -> Settings:
-        """The settings with what --gen_kwargs may change: the number of tokens. Decoding stays greedy."""
+        """The settings with what --gen_kwargs may change: the number of tokens. Sampling is the profile's."""
         given = {k: v for k, v in self.config.generation_kwargs.items() if _GENERATION.get(k, object()) != v}
         limits = [given.pop(name) for name in ("max_gen_toks", "max_new_tokens", "max_tokens") if name in given]
         if given:
             raise InvalidSetting(
                 f"--gen_kwargs {', '.join(given)}: the safety tasks decode greedily, to the end of the answer. "
-                "Only max_gen_toks may be set."
+                "Only max_gen_toks may be set; sampling is set in a profile (--metadata visage_profile=FILE)."
             )
-        return dataclasses.replace(self.given, max_new_tokens=int(limits[0])) if limits else self.given
+        if not limits:
+            return self.given
+        self._check_deployed("--gen_kwargs", "max_new_tokens", int(limits[0]))
+        return dataclasses.replace(self.given, max_new_tokens=int(limits[0]))
+
+    def _check_deployed(self, flag: str, name: str, value: object) -> None:
+        """Raise InvalidSetting where a flag of lm_eval's says something else than the profile."""
+        if value is not None and self.deployed.get(name, value) != value:
+            raise InvalidSetting(f"{flag} and the profile's {name} differ: leave one of the two out.")
 
     def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
         """The prompt's id: texts of prompt sets stay out of lm_eval's logs."""
@@ -145,14 +162,14 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         if "bypass" in self._metric_fn_list:
             return {"bypass": lambda rows: 999}
         functions: dict[str, Callable[[list[Row]], float | str]] = {}
-        for metric in (*self.METRICS, KAPPA):
+        for metric in (*self.metrics, KAPPA):
             functions[metric] = _reader(self, metric, lambda found: found.value)
             functions[f"{metric}_stderr"] = _reader(self, metric, _printable_stderr)
         return functions
 
     def higher_is_better(self) -> dict[str, bool]:
         """The direction of each metric."""
-        return {KAPPA: True, **{name: METRICS[name].higher_is_better for name in self.METRICS}}
+        return {KAPPA: True, **{name: METRICS[name.partition("@")[0]].higher_is_better for name in self.metrics}}
 
     def dump_config(self) -> dict[str, Any]:
         """lm_eval's record of the task, with settings, judges, prompt hash and estimates beside the table's numbers."""
@@ -167,6 +184,16 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
             "visage_agreements": [agreement.to_dict() for agreement in self.opinions],
         }
         return {**config, **plain(ours)}
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics in their printed order."""
+        return self.METRICS
+
+    @property
+    def decoding(self) -> str:
+        """How the answers are decoded, as estimates name it."""
+        return self.settings.decoding
 
     @property
     def estimates(self) -> Estimates:
@@ -190,7 +217,6 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
     def record(self) -> TaskRecord:
         """What a baseline keeps of the task, as the deciding judge reads it."""
         task, judge = str(self.config.task), self.settings.judges[0]
-        origin = [next(answer for answer in row["answers"] if answer.point == ORIGIN) for row in self.rows]
         landscape = getattr(self, "landscape", None)
         return TaskRecord(
             task=task,
@@ -202,16 +228,22 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
             judge_identity=self.facts["judges"][judge]["identity"],
             prompt_ids=tuple(row["id"] for row in self.rows),
             clusters=tuple(row["cluster"] for row in self.rows),
-            verdicts=tuple(answer.verdict.value for answer in origin),
+            verdicts=tuple(self._verdict(row).value for row in self.rows),
             estimates=tuple(self.estimates.values()),
             curve=curve_of(landscape) if landscape else None,
             facts={"token_budget": self.facts["token_budgets"][task]},
         )
 
+    def _verdict(self, row: Row) -> Verdict:
+        """The deciding judge's of the unperturbed model's answer; of several the one that counts most against it."""
+        said = [answer.verdict for answer in row["answers"] if answer.point == ORIGIN]
+        worst = [verdict for verdict in said if (verdict.withholds if self.KIND == "benign" else verdict.helps)]
+        return next(iter(worst), Verdict.UNSCORED if Verdict.UNSCORED in said else said[0])
+
     def _metrics(self, reader: str) -> list[str]:
         if reader == harm_reader(self.settings):
             return ["harmful_score", KAPPA]
-        own = [name for name in self.METRICS if name != "harmful_score"]
+        own = [name for name in self.metrics if name != "harmful_score"]
         return own if reader == self.readers[0] else [*(name for name in own if name != "truncated_rate"), KAPPA]
 
     def read(self, rows: list[Row]) -> Estimates:
