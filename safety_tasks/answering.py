@@ -22,6 +22,15 @@ class Ask(NamedTuple):
     """None: greedy."""
 
 
+def answer(
+    engine: Engine, prompts: Sequence[Rendered], budget: int, stops: tuple[str, ...], draw: Draw | None
+) -> list[Completion]:
+    """One completion a prompt at the current point: greedy, or drawn."""
+    if draw is None:
+        return engine.generate(prompts, budget, stops)
+    return engine.sample(prompts, budget, stops, draw)
+
+
 class Answerer:
     """Moves the model only when something must be generated."""
 
@@ -48,9 +57,7 @@ class Answerer:
     ) -> Sequence[Completion]:
         def generate() -> list[dict[str, Any]]:
             self._go_to(point)
-            if draw is None:
-                return [completion.to_dict() for completion in self.engine.generate(prompts, budget, stops)]
-            return [completion.to_dict() for completion in self.engine.sample(prompts, budget, stops, draw)]
+            return [completion.to_dict() for completion in answer(self.engine, prompts, budget, stops, draw)]
 
         where = point.identity()
         asked: list[Any] = [where, [(prompt.text, prompt.is_templated) for prompt in prompts], budget, stops]

@@ -52,10 +52,14 @@ class Sampling:
 
     def __str__(self) -> str:
         """As estimates name it: ``5 answers a prompt sampled at temperature 0.7, top_p 0.9``."""
+        return f"{'1 answer' if self.samples == 1 else f'{self.samples} answers'} a prompt {self.how}"
+
+    @property
+    def how(self) -> str:
+        """As in ``sampled at temperature 0.7, top_p 0.9``."""
         cuts = [f"top_p {self.top_p:g}"] if self.top_p < 1 else []
         cuts += [] if self.top_k is None else [f"top_k {self.top_k}"]
-        answers = "1 answer" if self.samples == 1 else f"{self.samples} answers"
-        return f"{answers} a prompt sampled at {', '.join([f'temperature {self.temperature:g}', *cuts])}"
+        return f"sampled at {', '.join([f'temperature {self.temperature:g}', *cuts])}"
 
 
 def _is_count(least: int) -> Callable[[Any], bool]:

@@ -103,7 +103,9 @@ class Settings:
             raise InvalidSetting("The profile has template_arguments with chat=off, where there is no chat template.")
         switches = sorted(set(THINKING_SWITCHES) & set(self.template_arguments))
         if switches and self.thinking != "auto":
-            raise InvalidSetting(f"thinking is {self.thinking!r} beside template_arguments.{switches[0]}: name one only.")
+            raise InvalidSetting(
+                f"thinking is {self.thinking!r} beside template_arguments.{switches[0]}: use one only."
+            )
 
     @classmethod
     def parse(cls, values: Mapping[str, object], prefix: str = "") -> Settings:
@@ -194,9 +196,10 @@ def _deployed(given: dict[str, Any], prefix: str) -> dict[str, Any]:
     options, rest = read_profile(given["profile"])
     for name, value in options.items():
         if given.get(name, value) != value:
-            here = "another text" if name == "system_prompt" else repr(given[name])
-            said = "one" if name == "system_prompt" else repr(value)
-            raise InvalidSetting(f"{prefix}{name} is {here}, and the profile says {said}: leave one of the two out.")
+            here, there = ("one text", "another") if name == "system_prompt" else (repr(given[name]), repr(value))
+            raise InvalidSetting(
+                f"{prefix}{name} is {here} as an option and {there} in the profile: leave one of the two out."
+            )
     return {**given, **options, "profile": rest}
 
 
