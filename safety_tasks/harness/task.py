@@ -19,20 +19,19 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
 from safety_tasks.agreement import Agreement
-from safety_tasks.errors import InvalidSetting
 from safety_tasks.estimates import Estimate
 from safety_tasks.harness import request
 from safety_tasks.harness.command_line import show_errors_plainly
+from safety_tasks.harness.flags import generation_kwargs, with_flags
 from safety_tasks.harness.rows import Response, Row, agreement_with_first, filters, harm_reader, readers
 from safety_tasks.inputs import check_inputs
 from safety_tasks.judges import Verdict
 from safety_tasks.measurement import Question
 from safety_tasks.metrics import METRICS
 from safety_tasks.points import ORIGIN, Point
-from safety_tasks.profile import read_profile
 from safety_tasks.prompts import Kind, Prompt, PromptSet, load_prompts
 from safety_tasks.report.redaction import plain
-from safety_tasks.settings import BEHAVIOUR_JUDGE, METADATA_PREFIX, Settings
+from safety_tasks.settings import BEHAVIOUR_JUDGE, Settings
 from safety_tasks.task_record import TaskRecord, curve_of
 
 _log = logging.getLogger(__name__)
@@ -60,9 +59,6 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         given = Settings.from_metadata(own.get("metadata") or {})
         check_inputs(given)
         given = given if self.SAMPLES else given.greedy()
-        deployed = (own.get("metadata") or {}).get(f"{METADATA_PREFIX}profile")
-        self.deployed = read_profile(deployed)[0] if deployed is not None else {}
-        """Options that the profile sets, which lm_eval's own flags must not contradict."""
         harm_judge = given.harm_judge if "harmful_score" in self.METRICS else None
         self.given = dataclasses.replace(given, judge=given.judge or self.JUDGE, harm_judge=harm_judge)
         self.settings = self.given
@@ -74,7 +70,8 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         self.opinions: list[Agreement] = []
         """How far the further judges agree with the deciding one."""
         self.facts: dict[str, Any] = {}
-        super().__init__(config={**copy.deepcopy(_CONFIG), **own})  # lm_eval changes it in place
+        decoded = {"generation_kwargs": generation_kwargs(self.given)}
+        super().__init__(config={**copy.deepcopy(_CONFIG), **decoded, **own})  # lm_eval changes it in place
         self._filters = filters(self.readers)
 
     def load_prompt_set(self) -> PromptSet:
@@ -107,10 +104,8 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         **_: Any,
     ) -> None:
         """One request a prompt, carrying its plan of points."""
-        self.settings = self._with_generation_kwargs()
-        self._check_deployed("--system_instruction", "system_prompt", system_instruction)
-        if self.settings.system_prompt is None and system_instruction is not None:
-            self.settings = dataclasses.replace(self.settings, system_prompt=system_instruction)
+        config = self.config
+        self.settings = with_flags(self.given, config.metadata or {}, config.generation_kwargs, system_instruction)
         prompts = {prompt.id: prompt for prompt in self.prompt_set.prompts}
         docs = self.doc_iterator(rank=rank, limit=limit, samples=samples, world_size=world_size)
         self._instances = [self._request(doc_id, doc, prompts[doc["id"]]) for doc_id, doc in docs]
@@ -120,25 +115,6 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         question = Question(prompt, self.points(), self.settings, task=str(self.config.task))
         arguments = (prompt.id, question)
         return Instance(cast(Any, request.REQUEST_TYPE), doc, arguments, 0, (self.config.task, doc_id, 1))
-
-    def _with_generation_kwargs(self) -> Settings:
-        """The settings with what --gen_kwargs may change: the number of tokens. Sampling is the profile's."""
-        given = {k: v for k, v in self.config.generation_kwargs.items() if _GENERATION.get(k, object()) != v}
-        limits = [given.pop(name) for name in ("max_gen_toks", "max_new_tokens", "max_tokens") if name in given]
-        if given:
-            raise InvalidSetting(
-                f"--gen_kwargs {', '.join(given)}: the safety tasks decode greedily, to the end of the answer. "
-                "Only max_gen_toks may be set; sampling is set in a profile (--metadata visage_profile=FILE)."
-            )
-        if not limits:
-            return self.given
-        self._check_deployed("--gen_kwargs", "max_new_tokens", int(limits[0]))
-        return dataclasses.replace(self.given, max_new_tokens=int(limits[0]))
-
-    def _check_deployed(self, flag: str, name: str, value: object) -> None:
-        """Raise InvalidSetting where a flag of lm_eval's says something else than the profile."""
-        if value is not None and self.deployed.get(name, value) != value:
-            raise InvalidSetting(f"{flag} and the profile's {name} differ: leave one of the two out.")
 
     def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
         """The prompt's id: texts of prompt sets stay out of lm_eval's logs."""
@@ -287,12 +263,10 @@ def _printable_stderr(found: Estimate) -> float | str:
     return found.stderr if math.isfinite(found.stderr) else "N/A"
 
 
-_GENERATION: dict[str, Any] = {"until": [], "do_sample": False, "temperature": 0}
 _CONFIG: dict[str, Any] = {
     "output_type": "generate_until",
     "test_split": "test",
     "num_fewshot": 0,
     "repeats": 1,
     "metric_list": [],
-    "generation_kwargs": {"until": [], "do_sample": False},  # lm_eval would cut answers at a blank line otherwise
 }
