@@ -119,8 +119,9 @@ def _yaml(text: str) -> Any:
 
     try:
         return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
+    except yaml.YAMLError as error:  # its own text quotes the line, which may be the system prompt's
+        line = getattr(getattr(error, "problem_mark", None), "line", None)
+        raise ValueError("it does not parse" + (f" (at line {line + 1})" if line is not None else "")) from None
 
 
 _PARSERS: dict[str, Callable[[str], Any]] = {".toml": _toml, ".yaml": _yaml, ".yml": _yaml, ".json": json.loads}
