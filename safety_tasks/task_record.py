@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -80,7 +80,7 @@ def paired_with(metric: str, now: TaskRecord, then: TaskRecord) -> PairedEstimat
     if set(before) != set(now.prompt_ids):
         raise InvalidInput(f"{now.task}: the two records are not of the same prompts, so they cannot be paired.")
     event, _ = _EVENTS[metric]
-    return paired_difference(
+    paired = paired_difference(
         metric,
         [_says(metric, verdict) for verdict in now.verdicts],
         [_says(metric, before[id_]) for id_ in now.prompt_ids],
@@ -89,6 +89,15 @@ def paired_with(metric: str, now: TaskRecord, then: TaskRecord) -> PairedEstimat
         event=event,
         judge=now.judge,
     )
+    target = paired.estimate.target.replace("greedy decoding", _settings_of(now).decoding)
+    return replace(paired, estimate=replace(paired.estimate, target=target))
+
+
+def _settings_of(record: TaskRecord) -> Settings:
+    """The settings that it holds; of several judges, the one whose verdicts these are."""
+    known = set(Settings.__dataclass_fields__)
+    given = {name: value for name, value in record.settings.items() if name in known}
+    return Settings.parse({**given, "judge": record.judge})
 
 
 def _says(metric: str, word: str) -> bool | None:
@@ -125,9 +134,7 @@ def landscape_of(record: TaskRecord) -> Landscape:
     if record.curve is None:
         raise InvalidInput(f"{record.task}: no landscape was recorded, so there is none to compare with.")
     rows = sorted(zip(record.prompt_ids, record.clusters, strict=True))
-    known = set(Settings.__dataclass_fields__)
-    given = {name: value for name, value in record.settings.items() if name in known}
-    settings = Settings.parse({**given, "judge": record.judge})  # of several judges, the one whose verdicts these are
+    settings = _settings_of(record)
     try:
         read = np.array([[[_LETTERS[c] for c in point] for point in points] for points in record.curve["verdicts"]])
         alphas = tuple(float(alpha) for alpha in record.curve["alphas"])

@@ -34,13 +34,16 @@ class Sampler:
 
         Two tensors of shape (rows,). Edge: NaN and +inf forbid a token as -inf does; where all are, it is token 0.
         """
+        device = logits.device
+        if device.type == "mps":  # it has no fp64
+            logits = logits.cpu()
         numbers = torch.from_numpy(self._numbers(step)[list(rows)]).to(logits.device)
         size = max(1, _ENTRIES // logits.shape[-1])
         tokens = [
             invert(kept_probabilities(part, self.draw), number)
             for part, number in zip(torch.split(logits, size), torch.split(numbers, size), strict=True)
         ]
-        return torch.cat(tokens), logits.max(dim=-1).values.isfinite()
+        return torch.cat(tokens).to(device), logits.max(dim=-1).values.isfinite()
 
     def _numbers(self, step: int) -> np.ndarray:
         """Each row's uniform number at a position. Shape (all rows,)."""

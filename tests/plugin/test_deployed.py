@@ -139,6 +139,8 @@ def test_a_baseline_is_of_its_sampling(session: Session, pytester: pytest.Pytest
     paired = ("--llm-gates=attack_success_rate - baseline <= 0.2", "--llm-n-prompts=50", "--llm-baseline=one.json")
     session("--llm-gates=attack_success_rate <= 0.9", *paired[1:], "--llm-update-baseline", "--llm-profile=one.toml")
     assert session(*paired, "--llm-profile=one.toml").ret == 0, "one answer a prompt is paired prompt by prompt"
+    report = json.loads((pytester.path / ".llmsafety" / "report.json").read_text())
+    assert "this judge and 1 answer a prompt sampled at temperature 0.7" in report["gates"][0]["estimate"]["target"]
     found = session(*paired)
     assert found.ret == 1
     found.stdout.fnmatch_lines(["*profile.sampling.temperature 0.7 then, not set now*"])
