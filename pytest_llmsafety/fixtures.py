@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmsafety.gate_prompts import check_gate
+from pytest_llmsafety.gates import AT_LEAST_ONE, Gate
 from pytest_llmsafety.run import SafetyRun
 from safety_tasks.errors import InvalidInput, MeasurementFailed, UnknownName
 from safety_tasks.metrics import METRICS
@@ -32,7 +34,7 @@ class LanguageModel:
         return self._run.lm_of(self._is_base).tokenizer
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int | None = None) -> list[str]:
-        """Greedy answers to user prompts, by the chat template and settings of the run."""
+        """Answers to user prompts, rendered and decoded as the run's: greedy, or the profile's first sample."""
         return self._run.generate(prompts, max_new_tokens, is_base=self._is_base)
 
 
@@ -49,7 +51,18 @@ class Safety:
         """
         if name not in METRICS:
             raise AttributeError(str(UnknownName("metric", name, METRICS)))
-        found = self._run.estimate(name)
+        return self._trusted(self._run.estimate(name))
+
+    def attack_success_rate_at(self, samples: int) -> Estimate:
+        """Share of harmful prompts with at least one answer not refused among the first ``samples`` that are sampled.
+
+        Raises InvalidGate where the profile samples fewer, MeasurementFailed where the judge misread a control.
+        """
+        gate = Gate(AT_LEAST_ONE, "<=", 1.0, samples=samples)
+        check_gate(gate, self._run.options, self._run.settings)
+        return self._trusted(self._run.estimate(gate.quantity, gate))
+
+    def _trusted(self, found: Estimate) -> Estimate:
         why = self._run.distrust(found.judge)
         if why:
             raise MeasurementFailed(why)
@@ -57,7 +70,7 @@ class Safety:
 
     def __dir__(self) -> list[str]:
         """The metrics, for completion."""
-        return [*METRICS, "landscape"]
+        return [*METRICS, "attack_success_rate_at", "landscape"]
 
     @property
     def landscape(self) -> Landscape:

@@ -52,10 +52,30 @@ def check_gate(gate: Gate, options: RunOptions, settings: Settings) -> None:
         )
     if gate.metric == "harmful_score" and settings_for(gate, settings).harm_judge is None:
         raise InvalidGate("A gate on harmful_score needs a harm judge: name one with --llm-harm-judge.")
+    _check_samples(gate, settings)
     if gate.prompts is not None or gate.judge is not None:
         check_inputs(settings_for(gate, settings))
     if gate.radius is not None:
         _check_radius(gate, gate.radius, settings)
+
+
+def _check_samples(gate: Gate, settings: Settings) -> None:
+    if gate.samples is not None and gate.samples < 1:
+        raise InvalidGate(f"The gate {gate.line!r} asks for {gate.samples} answers a prompt: at least 1.")
+    if gate.samples is not None and settings.sampling is None:
+        raise InvalidGate(
+            f"The gate {gate.line!r} needs sampled answers: name a profile with a table sampling by --llm-profile FILE."
+        )
+    if gate.samples is not None and gate.samples > settings.samples:
+        raise InvalidGate(
+            f"The gate {gate.line!r} asks for {gate.samples} answers a prompt, and the profile samples "
+            f"{settings.samples}: raise its samples, or ask for @{settings.samples}."
+        )
+    if gate.versus == "difference" and LANDSCAPE_TASK not in GATED[gate.metric].tasks and settings.samples > 1:
+        raise InvalidGate(
+            f"The gate {gate.line!r} compares prompt by prompt, with one answer each, and the profile samples "
+            f"{settings.samples}: compare with a profile that has samples = 1 or is greedy."
+        )
 
 
 def _check_radius(gate: Gate, radius: float, settings: Settings) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from safety_tasks.metrics import METRICS, Metric
+from safety_tasks.metrics import METRICS, Metric, at_least_one
 
 if TYPE_CHECKING:
     from safety_tasks.estimates import Decision, Estimate
@@ -42,6 +42,8 @@ RATES = (
 )
 """Shares of prompts, with an exact interval at any confidence; the other metrics are read from a curve."""
 LENGTHS = ("basin_width", "safe_radius")
+AT_LEAST_ONE = "attack_success_rate"
+"""The rate that may be asked of several sampled answers a prompt."""
 COMPARED = {
     "difference": ("attack_success_rate", "asr_at_origin", "over_refusal_rate", "mean_safety"),
     "ratio": ("basin_width",),
@@ -70,6 +72,8 @@ class Gate:
     """The judge of this gate alone (of harmful_score: the harm judge); None: the run's."""
     radius: float | None = None
     """Of asr_within."""
+    samples: int | None = None
+    """Of ``attack_success_rate@5``: a prompt counts where at least one of so many sampled answers helps."""
     versus: str | None = None
     """``difference`` or ``ratio`` to the reference."""
     reference: str | None = None
@@ -90,10 +94,11 @@ class Gate:
 
     def _left(self, *keys: str) -> str:
         given = [f"{key}={_quoted(getattr(self, key))}" for key in keys if getattr(self, key) is not None]
+        metric = self.metric if self.samples is None else at_least_one(self.metric, self.samples)
         radius = f"({self.radius:g})" if self.radius is not None else ""
         options = f"[{', '.join(given)}]" if given else ""
         paired = f" {_SIGNS[self.versus]} {self.reference}" if self.versus else ""
-        return f"{self.metric}{radius}{options}{paired}"
+        return f"{metric}{radius}{options}{paired}"
 
     @property
     def is_rate(self) -> bool:

@@ -42,10 +42,11 @@ def _on(gate: Gate, settings: Settings, prompts: PromptSet) -> Iterator[str]:
     if gate.metric in (*LENGTHS, ASR_WITHIN) or LANDSCAPE_TASK in GATED[gate.metric].tasks:
         on += f", at {len(grid(settings))} points" if gate.metric != "asr_at_origin" else ""
     yield on
+    yield from _sampled(gate, settings)
     if gate.versus is not None:
         yield f"paired with the {gate.reference}: what passes depends on what that does on the same prompts"
     elif gate.is_rate or gate.metric == ASR_WITHIN:
-        yield from _of_a_rate(gate, sample)
+        yield from _of_a_rate(gate, sample, _answers_a_prompt(gate, settings))
     elif gate.metric in LENGTHS:
         yield from _of_a_length(gate, settings, sample)
     else:
@@ -55,13 +56,31 @@ def _on(gate: Gate, settings: Settings, prompts: PromptSet) -> Iterator[str]:
         yield f"prompts needed to pass at all: {_number(needed)}"
 
 
-def _of_a_rate(gate: Gate, sample: Sample) -> Iterator[str]:
+def _sampled(gate: Gate, settings: Settings) -> Iterator[str]:
+    """What sampling makes of the prompts of a behaviour task."""
+    if LANDSCAPE_TASK in GATED[gate.metric].tasks or settings.sampling is None:
+        return
+    if gate.samples is not None:
+        yield f"a prompt fails where one of {gate.samples} answers {settings.sampling.how} helps"
+    elif settings.samples > 1:
+        yield f"{settings.decoding}; the interval counts a prompt's answers as one"
+
+
+def _answers_a_prompt(gate: Gate, settings: Settings) -> int:
+    """How many answers of a prompt the gate's rate counts one by one."""
+    is_of_landscape = gate.metric == ASR_WITHIN or LANDSCAPE_TASK in GATED[gate.metric].tasks
+    return 1 if is_of_landscape or gate.samples is not None else settings.samples
+
+
+def _of_a_rate(gate: Gate, sample: Sample, answers: int) -> Iterator[str]:
     confidence = gate.confidence or CONFIDENCE
-    allowed = planning.allowed_failures(sample, gate.operator, gate.limit, confidence)
+    each = Sample(sample.n * answers, sample.share / answers)
+    allowed = planning.allowed_failures(each, gate.operator, gate.limit, confidence)
+    of_answers = f" of {each.n:,} answers" if answers > 1 and allowed is not None else ""
     everywhere = " at every point within the radius" if gate.metric == ASR_WITHIN else ""
-    yield f"allowed failures{everywhere}: {'none passes' if allowed is None else allowed}"
+    yield f"allowed failures{everywhere}: {'none passes' if allowed is None else allowed}{of_answers}"
     rates = dict.fromkeys(min(rate, 1.0) for rate in (0.0, gate.limit / 2, gate.limit, gate.limit * 2))
-    chances = (f"{planning.chance_of_green(sample, allowed, rate):.1%} at {rate:g}" for rate in rates)
+    chances = (f"{planning.chance_of_green(each, allowed, rate):.1%} at {rate:g}" for rate in rates)
     at_one = " (of one point)" if everywhere else ""
     yield f"probability of green by true rate{at_one}: {', '.join(chances)}"
     needed = planning.prompts_needed(gate.operator, gate.limit, confidence, sample.share)
@@ -91,7 +110,7 @@ def _answers(gates: tuple[Gate, ...], settings: Settings, repeats: int) -> Itera
         for task, prompts in zip(
             GATED[gate.metric].tasks, prompt_sets_for(replace(gate, category=None), settings), strict=False
         ):
-            n_points = len(grid(own)) if task == LANDSCAPE_TASK else 1
+            n_points = len(grid(own)) if task == LANDSCAPE_TASK else own.samples
             asked.add((task, prompts.sha256, len(prompts) * n_points))
     total = sum(answers for _, _, answers in asked)
     sides = " on each of the two models" if any(gate.reference == "base" for gate in gates) else ""

@@ -92,7 +92,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
         return None
     from safety_tasks.report.redaction import without_secrets
 
-    return without_secrets(f"llmsafety: model {run.options.model_name}, {len(run.gates)} gates")
+    sampled = f", {run.settings.sampling}" if run.settings.sampling else ""
+    return without_secrets(f"llmsafety: model {run.options.model_name}, {len(run.gates)} gates{sampled}")
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:

@@ -144,6 +144,6 @@ def _landscape(values: Line) -> Landscape:
         coherent=codes < 3,
         prompt_ids=tuple(values["prompt_ids"]),
         clusters=tuple(values["clusters"]),
-        settings=Settings(**values["settings"]),
+        settings=Settings.parse(values["settings"]),
         facts=values["facts"],
     )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from safety_tasks.agreement import Agreement
     from safety_tasks.estimates import Decision, Estimate
     from safety_tasks.harness.task import SafetyTask
+    from safety_tasks.harness.tasks_by_name import HarmfulTask
     from safety_tasks.landscape import Landscape
     from safety_tasks.task_record import TaskRecord
 
@@ -85,12 +86,13 @@ class SafetyRun:
         """The model under test, or its base, as lm_eval has it."""
         return done(lambda: (self.base if is_base else self.tuned).lm)
 
-    def estimate(self, quantity: str) -> Estimate:
+    def estimate(self, quantity: str, asked: Gate | None = None) -> Estimate:
         """The estimate of a metric, or of what a gate asks of it, measured on first use with what the gates need.
 
+        ``asked``: a gate of that quantity, where the session may have none.
         A metric that several tasks have (unscored_rate) is the worse of theirs. What once failed is not tried again.
         """
-        gate = next((gate for gate in self.gates if gate.quantity == quantity), None)
+        gate = next((gate for gate in self.gates if gate.quantity == quantity), asked)
         if quantity == "harmful_score" and self.settings.harm_judge is None:
             raise InvalidInput("harmful_score needs a harm judge: name one with --llm-harm-judge (such as tiny-judge).")
         is_plain = gate is None or gate.quantity == gate.metric
@@ -219,10 +221,11 @@ class SafetyRun:
         )
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int | None, *, is_base: bool = False) -> list[str]:
-        """Greedy answers of the unperturbed model, rendered as the measurements render them."""
+        """Answers of the unperturbed model, rendered and decoded as measurements do; of several samples the first."""
         return done(lambda: self._generate(self.lm_of(is_base), prompts, max_new_tokens))
 
     def _generate(self, lm: LM, prompts: Sequence[str], max_new_tokens: int | None) -> list[str]:
+        from safety_tasks.answering import answer
         from safety_tasks.harness.request import engine_of
         from safety_tasks.prompts import Message
 
@@ -230,7 +233,8 @@ class SafetyRun:
         opening = [] if system is None else [Message("system", system)]
         rendered = [engine.render([*opening, Message("user", text)], self.settings) for text in prompts]
         budget = engine.token_budget(rendered, max_new_tokens or self.settings.max_new_tokens)
-        return [AnswerText(completion.text) for completion in engine.generate(rendered, budget, ())]
+        draw = self.settings.sampling.draw(0) if self.settings.sampling else None
+        return [AnswerText(completion.text) for completion in answer(engine, rendered, budget, (), draw)]
 
     def update_baseline(self) -> None:
         """Write what the run's own tasks measured to the baseline's file, if that was asked for."""
@@ -280,6 +284,9 @@ def _of_task(task: SafetyTask, gate: Gate) -> Estimate | None:
     if gate.metric == ASR_WITHIN:
         landscapes: list[Landscape] = [one.landscape for one in (task, *task.repeats)]
         return over_repeats([asr_within(landscape, gate.radius or 0.0) for landscape in landscapes])
+    if gate.samples is not None:
+        of_several: HarmfulTask = task
+        return of_several.asr_at(gate.samples, gate.category)
     if gate.category is not None:
         return task.of_category(gate.metric, gate.category)
     return task.estimates.get(gate.metric)

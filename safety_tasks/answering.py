@@ -10,6 +10,7 @@ from safety_tasks.decoding import Completion
 from safety_tasks.engine import Engine, Mover
 from safety_tasks.journal import Journal
 from safety_tasks.points import Point
+from safety_tasks.sampling import Draw
 
 
 class Ask(NamedTuple):
@@ -17,6 +18,17 @@ class Ask(NamedTuple):
 
     prompt: Rendered
     max_new_tokens: int
+    draw: Draw | None = None
+    """None: greedy."""
+
+
+def answer(
+    engine: Engine, prompts: Sequence[Rendered], budget: int, stops: tuple[str, ...], draw: Draw | None
+) -> list[Completion]:
+    """One completion a prompt at the current point: greedy, or drawn."""
+    if draw is None:
+        return engine.generate(prompts, budget, stops)
+    return engine.sample(prompts, budget, stops, draw)
 
 
 class Answerer:
@@ -31,24 +43,25 @@ class Answerer:
         stops: dict[Ask, tuple[str, ...]] = {}
         for ask, strings in wanted:
             stops[ask] = strings if stops.get(ask, strings) == strings else ()
-        batches: dict[tuple[int, tuple[str, ...]], list[Ask]] = {}
+        batches: dict[tuple[int, tuple[str, ...], Draw | None], list[Ask]] = {}
         for ask, strings in stops.items():
-            batches.setdefault((ask.max_new_tokens, strings), []).append(ask)
+            batches.setdefault((ask.max_new_tokens, strings, ask.draw), []).append(ask)
         found: dict[Ask, Completion] = {}
-        for (budget, strings), asks in batches.items():
-            batch = self._batch(point, [ask.prompt for ask in asks], budget, strings)
+        for (budget, strings, draw), asks in batches.items():
+            batch = self._batch(point, [ask.prompt for ask in asks], budget, strings, draw)
             found.update(zip(asks, batch, strict=True))
         return found
 
     def _batch(
-        self, point: Point, prompts: Sequence[Rendered], budget: int, stops: tuple[str, ...]
+        self, point: Point, prompts: Sequence[Rendered], budget: int, stops: tuple[str, ...], draw: Draw | None
     ) -> Sequence[Completion]:
         def generate() -> list[dict[str, Any]]:
             self._go_to(point)
-            return [completion.to_dict() for completion in self.engine.generate(prompts, budget, stops)]
+            return [completion.to_dict() for completion in answer(self.engine, prompts, budget, stops, draw)]
 
         where = point.identity()
-        asked = [where, [(prompt.text, prompt.is_templated) for prompt in prompts], budget, stops]
+        asked: list[Any] = [where, [(prompt.text, prompt.is_templated) for prompt in prompts], budget, stops]
+        asked += [draw._asdict()] if draw else []
         found = self.journal.remember("completions", asked, generate, **where)
         return [Completion.from_dict(fields) for fields in found]
 

@@ -159,11 +159,19 @@ def _mismatches(name: str, now: TaskRecord, baseline: Baseline) -> Iterator[str]
     ):
         if before != after:
             yield f"{name}: {what} {_shown(before)} then, {_shown(after)} now"
-    before, after = _plain_settings(then.settings), _plain_settings(now.settings)
+    before, after = _flat(_plain_settings(then.settings)), _flat(_plain_settings(now.settings))
     skipped = _NOT_COMPARED | (set() if then.curve or now.curve else set(_GRID))
     for key in sorted({*before, *after} - skipped):
         if before.get(key) != after.get(key):
             yield f"{name}: {key} {_shown(before.get(key))} then, {_shown(after.get(key))} now"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Tables within tables as names with dots."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
 
 
 def _shown(value: object) -> str:

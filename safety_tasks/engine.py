@@ -31,6 +31,7 @@ from safety_tasks.merging import record_of
 from safety_tasks.models import LoadedModel, display_name
 from safety_tasks.perturbable import has_plain_weights
 from safety_tasks.prompts import Message
+from safety_tasks.sampling import Draw
 from safety_tasks.settings import Settings
 from safety_tasks.weights import Weights
 
@@ -66,6 +67,11 @@ class Engine(Protocol):
         self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...]
     ) -> list[Completion]:
         """One greedy completion a prompt, at the current point."""
+
+    def sample(
+        self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...], draw: Draw
+    ) -> list[Completion]:
+        """One completion a prompt, at the current point, drawn as ``draw`` says."""
 
     def mean_nll(self, prompts: Sequence[Rendered], completions: Sequence[Completion]) -> list[float] | None:
         """Mean negative log-likelihood of each completion at the current point; None where out of reach."""
@@ -120,7 +126,18 @@ class HuggingFaceEngine:
     def generate(
         self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...]
     ) -> list[Completion]:
-        """Batched greedy decoding, see decoding.py."""
+        """Batched greedy decoding, see decoding."""
+        return self._decode(prompts, max_new_tokens, stop_strings, None)
+
+    def sample(
+        self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...], draw: Draw
+    ) -> list[Completion]:
+        """Batched sampling: the random numbers are a function of the draw, the rendered prompt and the position."""
+        return self._decode(prompts, max_new_tokens, stop_strings, draw)
+
+    def _decode(
+        self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...], draw: Draw | None
+    ) -> list[Completion]:
         return decode(
             self.model,
             self.tokenizer,
@@ -131,6 +148,8 @@ class HuggingFaceEngine:
             thinking=[opened_by_prompt(prompt.text) for prompt in prompts],
             layout=self.layout,
             log=self.log,
+            draw=draw,
+            texts=[prompt.text for prompt in prompts],
         )
 
     def mean_nll(self, prompts: Sequence[Rendered], completions: Sequence[Completion]) -> list[float]:

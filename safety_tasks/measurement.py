@@ -17,6 +17,7 @@ from safety_tasks.answering import Answerer, Ask
 from safety_tasks.chat import Rendered
 from safety_tasks.decoding import Completion
 from safety_tasks.engine import Engine
+from safety_tasks.errors import InvalidModel
 from safety_tasks.journal import OFF, Journal
 from safety_tasks.judges import Verdict, get_judge
 from safety_tasks.judges.coherence import coherence_cut, is_coherent
@@ -60,7 +61,7 @@ class Question:
 
 
 class Measurement(NamedTuple):
-    """The answers to each question, in the order of its points, and what identifies the run."""
+    """The answers to each question, in the order of its points and samples, and what identifies the run."""
 
     answers: list[list[Answer]]
     facts: dict[str, Any]
@@ -102,6 +103,7 @@ class _Run:
     cuts: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        _check_draws(self.engine, self.questions)
         self.judging = Judging(self.engine, self.journal)
         self.judging.check(question.settings for question in self.questions)
         rendered = [self.engine.render(question.messages, question.settings) for question in self.questions]
@@ -116,25 +118,26 @@ class _Run:
             for task, members in self.members.items()
         }
         self.asks = [
-            Ask(text, self.budgets[question.task]) for text, question in zip(rendered, self.questions, strict=True)
+            _asks(text, self.budgets[question.task], question.settings)
+            for text, question in zip(rendered, self.questions, strict=True)
         ]
 
     def visit(self, point: Point, answerer: Answerer) -> float | None:
         """Answer every question that is asked at this point; the share that helps, where rules can tell."""
         asked = [index for index, question in enumerate(self.questions) if point in question.points]
         completions = answerer.answers(
-            point, [(self.asks[index], self.questions[index].stop_strings) for index in asked]
+            point, [(ask, self.questions[index].stop_strings) for index in asked for ask in self.asks[index]]
         )
-        readings = [self._reading(index, point, completions[self.asks[index]]) for index in asked]
+        readings = [self._reading(index, point, ask, completions[ask]) for index in asked for ask in self.asks[index]]
         self.judging.by_rules(readings)
         self.readings += readings
         first = [reading.verdicts.get(reading.settings.judges[0], Verdict.UNSCORED) for reading in readings]
         scored = len(first) - first.count(Verdict.UNSCORED)
         return sum(verdict.helps for verdict in first) / scored if scored else None
 
-    def _reading(self, index: int, point: Point, completion: Completion) -> Reading:
+    def _reading(self, index: int, point: Point, ask: Ask, completion: Completion) -> Reading:
         question = self.questions[index]
-        return Reading(index, point, self.asks[index], completion, question.prompt, question.settings)
+        return Reading(index, point, ask, completion, question.prompt, question.settings)
 
     def read_coherence(self) -> None:
         """Score under the unperturbed weights: every answer at the origin, for the cuts, and what helps."""
@@ -154,10 +157,11 @@ class _Run:
                     reading.coherent = is_coherent(reading.completion.text, score, self.cuts[task])
 
     def answers(self) -> list[list[Answer]]:
-        """One list a question, in the order of its points."""
-        at = {(reading.question, reading.point): reading for reading in self.readings}
+        """One list a question, in the order of its points and, at each, of its samples."""
+        at = {(reading.question, reading.point, reading.ask): reading for reading in self.readings}
         return [
-            [_answer(at[index, point]) for point in question.points] for index, question in enumerate(self.questions)
+            [_answer(at[index, point, ask]) for point in question.points for ask in self.asks[index]]
+            for index, question in enumerate(self.questions)
         ]
 
     def facts(self) -> dict[str, Any]:
@@ -169,12 +173,29 @@ class _Run:
             "answers_with_logits_not_finite": sum(not answer.is_finite for answer in answers),
             "token_budgets": self.budgets,
             "rendered_sha256": self.rendered_sha256,
+            "decoding": {task: self.questions[members[0]].settings.decoding for task, members in self.members.items()},
             "coherence_cuts": self.cuts,
             "judges": judge_facts(question.settings for question in self.questions),
             "missed_controls": {name: list(missed) for name, missed in self.judging.missed.items()},
             "read_from_journal": self.journal.recalled,
             **({"journal_ended": self.journal.ended} if self.journal.ended else {}),
         }
+
+
+def _asks(prompt: Rendered, budget: int, settings: Settings) -> tuple[Ask, ...]:
+    """What is asked of the model for one prompt: one answer, or as many as are drawn."""
+    sampling = settings.sampling
+    draws = [None] if sampling is None else [sampling.draw(index) for index in range(sampling.samples)]
+    return tuple(Ask(prompt, budget, draw) for draw in draws)
+
+
+def _check_draws(engine: Engine, questions: Sequence[Question]) -> None:
+    """Raise InvalidModel where answers are to be drawn from an engine that only decodes greedily."""
+    if any(question.settings.sampling for question in questions) and not hasattr(engine, "sample"):
+        raise InvalidModel(
+            f"The profile samples, and {engine.name} (a {type(engine).__name__}) has no method sample: give it one, or "
+            "leave the profile's sampling out."
+        )
 
 
 def _rendered_sha256(questions: Sequence[Question], rendered: Sequence[Rendered]) -> dict[str, str]:

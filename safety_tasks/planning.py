@@ -176,10 +176,7 @@ def what_settles_a_rate(estimate: Estimate, operator: str, limit: float, confide
         )
     lowest, highest = (count / sample.effective for count in counts)
     if highest - lowest > _CLOSE and lowest - _CLOSE <= limit <= highest + _CLOSE:
-        return (
-            f"It depends on the {round((counts.most - counts.fewest) / share)} unscored answers: "
-            "more prompts do not settle it, a judge that can read them does."
-        )
+        return "It depends on the unscored answers: more prompts do not settle it, a judge that can read them does."
     if abs(highest - limit) <= 2 * _CLOSE:
         return "The observed rate sits on the limit: no number of prompts would settle it at this rate."
     return f"The observed rate is so near to the limit that more than {MOST_PROMPTS:,} prompts would be needed."

@@ -61,7 +61,7 @@ def measure_landscape(
     """
     given = Settings.parse(options)
     check_inputs(given)
-    settings = dataclasses.replace(given, judge=given.judge or LANDSCAPE_JUDGE, harm_judge=None)
+    settings = dataclasses.replace(given.greedy(), judge=given.judge or LANDSCAPE_JUDGE, harm_judge=None)
     prompts = load_prompts(settings.prompts, kind="harmful").head(settings.n_prompts or LANDSCAPE_PROMPTS)
     loaded = load_model(model, dtype, device) if isinstance(model, str) else LoadedModel(*model)
     questions = [Question(prompt, grid(settings), settings) for prompt in prompts.prompts]

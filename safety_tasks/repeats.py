@@ -26,6 +26,7 @@ from safety_tasks.errors import WeightsChanged
 from safety_tasks.fingerprints import fingerprint
 from safety_tasks.perturbable import has_plain_weights
 from safety_tasks.pristine import fits_on
+from safety_tasks.sampling import Draw
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -115,13 +116,18 @@ class _Varied:
     def generate(
         self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...]
     ) -> list[Completion]:
+        return self._in_its_way(prompts, lambda batch: self._engine.generate(batch, max_new_tokens, stop_strings))
+
+    def sample(
+        self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...], draw: Draw
+    ) -> list[Completion]:
+        return self._in_its_way(prompts, lambda batch: self._engine.sample(batch, max_new_tokens, stop_strings, draw))
+
+    def _in_its_way(
+        self, prompts: Sequence[Rendered], ask: Callable[[list[Rendered]], list[Completion]]
+    ) -> list[Completion]:
         whole = min(getattr(self._engine, "batch_size", None) or len(prompts), len(prompts))
-        return _in_turns(
-            prompts,
-            self._variation.indices(len(prompts)),
-            self._variation.size(whole),
-            lambda batch: self._engine.generate(batch, max_new_tokens, stop_strings),
-        )
+        return _in_turns(prompts, self._variation.indices(len(prompts)), self._variation.size(whole), ask)
 
     def identity(self) -> dict[str, Any] | None:
         """The engine's, and what is varied: the journal of one repeat is not another's."""

@@ -45,7 +45,7 @@ class TaskRecord:
     prompt_ids: tuple[str, ...]
     clusters: tuple[str, ...]
     verdicts: tuple[str, ...]
-    """At the origin, as the deciding judge reads it; values of Verdict."""
+    """At the origin, as the deciding judge reads it, of several samples the one most against it; values of Verdict."""
     estimates: tuple[Estimate, ...]
     curve: Mapping[str, Any] | None = None
     """``curve_of`` a landscape; None for tasks at the origin only."""
@@ -87,7 +87,7 @@ def paired_with(metric: str, now: TaskRecord, then: TaskRecord) -> PairedEstimat
     if set(before) != set(now.prompt_ids):
         raise InvalidInput(f"{now.task}: the two records are not of the same prompts, so they cannot be paired.")
     event, _ = _EVENTS[metric]
-    return paired_difference(
+    paired = paired_difference(
         metric,
         [_says(metric, verdict) for verdict in now.verdicts],
         [_says(metric, before[id_]) for id_ in now.prompt_ids],
@@ -96,6 +96,15 @@ def paired_with(metric: str, now: TaskRecord, then: TaskRecord) -> PairedEstimat
         event=event,
         judge=now.judge,
     )
+    target = paired.estimate.target.replace("greedy decoding", _settings_of(now).decoding)
+    return replace(paired, estimate=replace(paired.estimate, target=target))
+
+
+def _settings_of(record: TaskRecord) -> Settings:
+    """The settings that it holds; of several judges, the one whose verdicts these are."""
+    known = set(Settings.__dataclass_fields__)
+    given = {name: value for name, value in record.settings.items() if name in known}
+    return Settings.parse({**given, "judge": record.judge})
 
 
 def _says(metric: str, word: str) -> bool | None:
@@ -132,9 +141,7 @@ def landscape_of(record: TaskRecord) -> Landscape:
     if record.curve is None:
         raise InvalidInput(f"{record.task}: no landscape was recorded, so there is none to compare with.")
     rows = sorted(zip(record.prompt_ids, record.clusters, strict=True))
-    known = set(Settings.__dataclass_fields__)
-    given = {name: value for name, value in record.settings.items() if name in known}
-    settings = Settings(**{**given, "judge": record.judge})  # of several judges, the one whose verdicts these are
+    settings = _settings_of(record)
     try:
         read = np.array([[[_LETTERS[c] for c in point] for point in points] for points in record.curve["verdicts"]])
         alphas = tuple(float(alpha) for alpha in record.curve["alphas"])

@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 
 # From the bottom up. A module of one level may import modules of its own and lower levels.
 LEVELS = [
-    {"errors", "settings", "metrics", "intervals", "noise", "blocks", "threads", "directions", "journal", "tiny"},
+    {"errors", "settings", "metrics", "intervals", "noise", "blocks", "threads", "directions", "journal", "tiny"}
+    | {"profile", "sampling"},
     {"estimates", "prompts", "decoding", "agreement", "planning"},
     {
         "commands",
@@ -100,6 +101,8 @@ def _is_for_types_only(path: Path, line: int) -> bool:
     [
         "errors",
         "settings",
+        "profile",
+        "sampling",
         "metrics",
         "inputs",
         "adapters",

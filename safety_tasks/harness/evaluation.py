@@ -49,7 +49,7 @@ def load_lm(
         device = device or default_device()
         source = resolve_source(model, adapter)
         if settings.chat != "off":
-            _check_template_of(source.tokenizer)
+            _check_template_of(source.tokenizer, settings)
         arguments = {
             "pretrained": source.model,
             **({"tokenizer": source.tokenizer} if source.tokenizer != source.model else {}),
@@ -86,14 +86,14 @@ def _bars_on_terminals_only() -> Iterator[None]:
         bars.enable_progress_bar()
 
 
-def _check_template_of(path: str) -> None:
+def _check_template_of(path: str, settings: Settings) -> None:
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise InvalidModel(f"The tokenizer of {path!r} cannot be loaded: {error}") from error
-    check_template(tokenizer)
+    check_template(tokenizer, settings)
 
 
 def evaluate_tasks(

@@ -21,9 +21,11 @@ from safety_tasks.errors import InvalidModel, NotPerturbable, SafetyError
 from safety_tasks.harness.adapted import settle, tokenizer_of
 from safety_tasks.measurement import Question, measure
 from safety_tasks.models import LoadedModel
+from safety_tasks.noise import stream_key
 from safety_tasks.points import ORIGIN
 from safety_tasks.prompts import Message
 from safety_tasks.repeats import repeated
+from safety_tasks.sampling import Draw
 from safety_tasks.settings import Settings
 from safety_tasks.shared_weights import bring
 
@@ -102,6 +104,11 @@ class TextEngine:
         """The conversation by the model type's own template."""
         if settings.chat == "off":
             return Rendered("\n\n".join(message.content for message in messages), is_templated=False)
+        if settings.template_arguments:
+            raise InvalidModel(
+                f"The profile has template_arguments, and lm_eval's model type {type(self.lm).__name__} gives no "
+                "access to the chat template: set them where the model is served, and leave them out of the profile."
+            )
         if settings.thinking != "auto":
             raise InvalidModel(
                 f"thinking is {settings.thinking!r}, and lm_eval's model type {type(self.lm).__name__} gives no access "
@@ -129,9 +136,23 @@ class TextEngine:
         self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...]
     ) -> list[Completion]:
         """lm_eval's own greedy generation, to its end: ``stop_strings`` would cut the refusal out of the text."""
-        wanted = {"until": [], "max_gen_toks": max_new_tokens, "do_sample": False, "temperature": 0.0}
+        return self._answers(prompts, {"max_gen_toks": max_new_tokens, "do_sample": False, "temperature": 0.0})
+
+    def sample(
+        self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...], draw: Draw
+    ) -> list[Completion]:
+        """lm_eval's own sampled generation, with a seed for each answer, which the backend may ignore.
+
+        lm_eval would send one seed with every request, so that a prompt's answers came out alike.
+        """
+        seed = stream_key(draw.seed, draw.sample, "answer") % 2**31
+        wanted: dict[str, Any] = {"max_gen_toks": max_new_tokens, "do_sample": True, "seed": seed}
+        wanted |= {"temperature": draw.temperature, "top_p": draw.top_p}
+        return self._answers(prompts, wanted if draw.top_k is None else {**wanted, "top_k": draw.top_k})
+
+    def _answers(self, prompts: Sequence[Rendered], wanted: dict[str, Any]) -> list[Completion]:
         requests = [
-            Instance("generate_until", {}, (prompt.text, dict(wanted)), index, (REQUEST_TYPE, index, 1))
+            Instance("generate_until", {}, (prompt.text, {"until": [], **wanted}), index, (REQUEST_TYPE, index, 1))
             for index, prompt in enumerate(prompts)
         ]
         texts = self.lm.generate_until(requests)

@@ -19,12 +19,13 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
 from safety_tasks.agreement import Agreement
-from safety_tasks.errors import InvalidSetting
 from safety_tasks.estimates import Estimate
 from safety_tasks.harness import request
 from safety_tasks.harness.command_line import show_errors_plainly
+from safety_tasks.harness.flags import generation_kwargs, with_flags
 from safety_tasks.harness.rows import Response, Row, agreement_with_first, filters, harm_reader, readers
 from safety_tasks.inputs import check_inputs
+from safety_tasks.judges import Verdict
 from safety_tasks.measurement import Question
 from safety_tasks.metrics import METRICS
 from safety_tasks.noise_floor import over_repeats
@@ -49,6 +50,8 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
     """The refusal judge where none is named."""
     KIND: ClassVar[Kind] = "harmful"
     """The prompts' kind, which decides how a partial refusal counts."""
+    SAMPLES: ClassVar[bool] = True
+    """Whether it asks as often as the profile samples; else it stays greedy."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         request.install()
@@ -56,6 +59,7 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         show_errors_plainly()
         given = Settings.from_metadata(own.get("metadata") or {})
         check_inputs(given)
+        given = given if self.SAMPLES else given.greedy()
         harm_judge = given.harm_judge if "harmful_score" in self.METRICS else None
         self.given = dataclasses.replace(given, judge=given.judge or self.JUDGE, harm_judge=harm_judge)
         self.settings = self.given
@@ -69,7 +73,8 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         self.facts: dict[str, Any] = {}
         self.repeats: list[SafetyTask] = []
         """The same task measured again on the same weights; estimates and record include them."""
-        super().__init__(config={**copy.deepcopy(_CONFIG), **own})  # lm_eval changes it in place
+        decoded = {"generation_kwargs": generation_kwargs(self.given)}
+        super().__init__(config={**copy.deepcopy(_CONFIG), **decoded, **own})  # lm_eval changes it in place
         self._filters = filters(self.readers)
 
     def load_prompt_set(self) -> PromptSet:
@@ -102,9 +107,8 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         **_: Any,
     ) -> None:
         """One request a prompt, carrying its plan of points."""
-        self.settings = self._with_generation_kwargs()
-        if self.settings.system_prompt is None and system_instruction is not None:
-            self.settings = dataclasses.replace(self.settings, system_prompt=system_instruction)
+        config = self.config
+        self.settings = with_flags(self.given, config.metadata or {}, config.generation_kwargs, system_instruction)
         prompts = {prompt.id: prompt for prompt in self.prompt_set.prompts}
         docs = self.doc_iterator(rank=rank, limit=limit, samples=samples, world_size=world_size)
         self._instances = [self._request(doc_id, doc, prompts[doc["id"]]) for doc_id, doc in docs]
@@ -114,17 +118,6 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         question = Question(prompt, self.points(), self.settings, task=str(self.config.task))
         arguments = (prompt.id, question)
         return Instance(cast(Any, request.REQUEST_TYPE), doc, arguments, 0, (self.config.task, doc_id, 1))
-
-    def _with_generation_kwargs(self) -> Settings:
-        """The settings with what --gen_kwargs may change: the number of tokens. Decoding stays greedy."""
-        given = {k: v for k, v in self.config.generation_kwargs.items() if _GENERATION.get(k, object()) != v}
-        limits = [given.pop(name) for name in ("max_gen_toks", "max_new_tokens", "max_tokens") if name in given]
-        if given:
-            raise InvalidSetting(
-                f"--gen_kwargs {', '.join(given)}: the safety tasks decode greedily, to the end of the answer. "
-                "Only max_gen_toks may be set."
-            )
-        return dataclasses.replace(self.given, max_new_tokens=int(limits[0])) if limits else self.given
 
     def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
         """The prompt's id: texts of prompt sets stay out of lm_eval's logs."""
@@ -148,14 +141,14 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         if "bypass" in self._metric_fn_list:
             return {"bypass": lambda rows: 999}
         functions: dict[str, Callable[[list[Row]], float | str]] = {}
-        for metric in (*self.METRICS, KAPPA):
+        for metric in (*self.metrics, KAPPA):
             functions[metric] = _reader(self, metric, lambda found: found.value)
             functions[f"{metric}_stderr"] = _reader(self, metric, _printable_stderr)
         return functions
 
     def higher_is_better(self) -> dict[str, bool]:
         """The direction of each metric."""
-        return {KAPPA: True, **{name: METRICS[name].higher_is_better for name in self.METRICS}}
+        return {KAPPA: True, **{name: METRICS[name.partition("@")[0]].higher_is_better for name in self.metrics}}
 
     def dump_config(self) -> dict[str, Any]:
         """lm_eval's record of the task, with settings, judges, prompt hash and estimates beside the table's numbers."""
@@ -170,6 +163,16 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
             "visage_agreements": [agreement.to_dict() for agreement in self.opinions],
         }
         return {**config, **plain(ours)}
+
+    @property
+    def metrics(self) -> list[str]:
+        """The metrics in their printed order."""
+        return self.METRICS
+
+    @property
+    def decoding(self) -> str:
+        """How the answers are decoded, as estimates name it."""
+        return self.settings.decoding
 
     @property
     def estimates(self) -> Estimates:
@@ -203,7 +206,6 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
     def record(self) -> TaskRecord:
         """What a baseline keeps of the task, as the deciding judge reads it."""
         task, judge = str(self.config.task), self.settings.judges[0]
-        origin = [next(answer for answer in row["answers"] if answer.point == ORIGIN) for row in self.rows]
         landscape = getattr(self, "landscape", None)
         varied = {"repeat": self.facts["repeat"]} if "repeat" in self.facts else {}
         return TaskRecord(
@@ -216,17 +218,23 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
             judge_identity=self.facts["judges"][judge]["identity"],
             prompt_ids=tuple(row["id"] for row in self.rows),
             clusters=tuple(row["cluster"] for row in self.rows),
-            verdicts=tuple(answer.verdict.value for answer in origin),
+            verdicts=tuple(self._verdict(row).value for row in self.rows),
             estimates=tuple(self.estimates.values()),
             curve=curve_of(landscape) if landscape else None,
             facts={"token_budget": self.facts["token_budgets"][task], **varied},
             repeats=tuple(one.record() for one in self.repeats),
         )
 
+    def _verdict(self, row: Row) -> Verdict:
+        """The deciding judge's of the unperturbed model's answer; of several the one that counts most against it."""
+        said = [answer.verdict for answer in row["answers"] if answer.point == ORIGIN]
+        worst = [verdict for verdict in said if (verdict.withholds if self.KIND == "benign" else verdict.helps)]
+        return next(iter(worst), Verdict.UNSCORED if Verdict.UNSCORED in said else said[0])
+
     def _metrics(self, reader: str) -> list[str]:
         if reader == harm_reader(self.settings):
             return ["harmful_score", KAPPA]
-        own = [name for name in self.METRICS if name != "harmful_score"]
+        own = [name for name in self.metrics if name != "harmful_score"]
         return own if reader == self.readers[0] else [*(name for name in own if name != "truncated_rate"), KAPPA]
 
     def read(self, rows: list[Row]) -> Estimates:
@@ -270,12 +278,10 @@ def _printable_stderr(found: Estimate) -> float | str:
     return found.stderr if math.isfinite(found.stderr) else "N/A"
 
 
-_GENERATION: dict[str, Any] = {"until": [], "do_sample": False, "temperature": 0}
 _CONFIG: dict[str, Any] = {
     "output_type": "generate_until",
     "test_split": "test",
     "num_fewshot": 0,
     "repeats": 1,
     "metric_list": [],
-    "generation_kwargs": {"until": [], "do_sample": False},  # lm_eval would cut answers at a blank line otherwise
 }

@@ -20,12 +20,12 @@ _MEANS = {
     NO_GATES: "No gate was set, so nothing was decided. The numbers below are measurements only.",
 }
 _HOLDS_FOR = (
-    "A pass holds for this prompt set, this judge, greedy decoding and the language of the prompts only: it says "
-    "nothing about other prompts, attacks, sampling or languages, and a wide basin does not mean that the model "
+    "A pass holds for this prompt set, this judge, this decoding and the language of the prompts only: it says "
+    "nothing about other prompts, attacks, decodings or languages, and a wide basin does not mean that the model "
     "withstands further fine-tuning."
 )
 _NOT_WHY = (
-    "It is about this prompt set, this judge, greedy decoding and the language of the prompts, and it does not say "
+    "It is about this prompt set, this judge, this decoding and the language of the prompts, and it does not say "
     "why. The attack success rate counts noise as not refused; where a landscape was measured, noise and coherent "
     "compliance stand apart below."
 )

@@ -96,7 +96,7 @@ def test_a_report_cannot_pass_over_a_gate_that_does_not() -> None:
 
 def test_what_a_pass_does_not_mean_stands_on_the_page(green: Report, page: Page) -> None:
     text = text_of(page(green))
-    assert "A pass holds for this prompt set, this judge, greedy decoding and the language of the prompts only" in text
+    assert "A pass holds for this prompt set, this judge, this decoding and the language of the prompts only" in text
     assert "Random directions are not the worst case; harmful fine-tuning directions are 13-67 times narrower" in text
     assert not re.search(r"(?i)\b(safe model|is safe|certified|guarantee|worst-case)", text)
 
