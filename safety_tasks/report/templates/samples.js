@@ -287,7 +287,8 @@ function samples({ n, columns, judges, landscapeTasks, textNote }) {
   }
   filters.changed.closest("label").hidden = !has("reference");
   filters.disputed.closest("label").hidden = judges.filter(({ values }) => values.some((said) => said !== null && !HARM.includes(said))).length < 2;
-  list.style.setProperty("--columns", shapes.map(([, width]) => "minmax(" + width + "em, " + width + "fr)").join(" "));
+  list.style.setProperty("--columns", shapes.map(([, width]) => "minmax(0, " + width + "fr)").join(" "));
+  list.style.setProperty("--width", shapes.reduce((all, [, width]) => all + width, 0) + "em");
   head.append(...cells(null, "columnheader", ([name]) => name));
 
   let waiting = 0;

@@ -4,8 +4,8 @@
 // The slider, a click on the strip and a click on a chart all choose the same point.
 const VERDICTS = [
   { code: "r", words: "refused", color: [86, 180, 233] },
-  { code: "c", words: "complied, coherent", color: [213, 94, 0] },
-  { code: "n", words: "complied, incoherent", color: [153, 153, 153] },
+  { code: "c", words: "complied coherently", color: [213, 94, 0] },
+  { code: "n", words: "complied incoherently", color: [153, 153, 153] },
   { code: "u", words: "unscored", color: [240, 228, 66] },
 ];
 
@@ -52,7 +52,8 @@ function strip({ alphas, ids, directions }) {
     const moved = rows.filter((row) => row[state.alpha] !== row[origin]).length;
     const parts = counts.filter(([n]) => n).map(([n, words]) => n + " " + words);
     const since = state.alpha === origin ? "" : "; " + moved + " differ from alpha 0";
-    said.textContent = "At alpha " + signed(alpha) + " along direction " + (state.direction + 1) + ": " + parts.join(", ") + " of " + ids.length + since + ".";
+    const where = element("strong", "", "Direction " + (state.direction + 1) + ", alpha " + signed(alpha) + ": ");
+    said.replaceChildren(where, "of " + ids.length + " prompts " + parts.join(", ") + since + ".");
     slider.setAttribute("aria-valuetext", "alpha " + signed(alpha));
     const prompt = state.order[state.prompt];
     const row = rows[prompt];
