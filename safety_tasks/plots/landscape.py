@@ -121,9 +121,7 @@ def _ghost(landscape: Landscape, reference: Landscape) -> alt.Chart:
 
     within = landscape.alphas[0], landscape.alphas[-1]
     name = str(reference.facts.get("model") or "reference")
-    rows = [
-        {**row, "model": name} for row in mean_records(reference) if within[0] <= float(row["alpha"]) <= within[1]
-    ]
+    rows = [{**row, "model": name} for row in mean_records(reference) if within[0] <= float(row["alpha"]) <= within[1]]
     ghost = chart(rows).mark_line(color=NEUTRAL, strokeWidth=2, strokeDash=[2, 2], opacity=0.9)
     encoded: alt.Chart = ghost.encode(
         x=_alpha_axis(landscape),

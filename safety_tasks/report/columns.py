@@ -25,9 +25,9 @@ def sample_columns(samples: Sequence[Sample]) -> dict[str, Any]:
     judges = list(dict.fromkeys(judge for sample in samples for judge, _ in sample.verdicts))
     by_judge = [dict(sample.verdicts) for sample in samples]
     columns = {
-        "task": _column([without_secrets(task) for task in _shared(samples, "task")]),
-        "id": _column([without_secrets(name) for name in _shared(samples, "id")]),
-        "category": _column([without_secrets(name) for name in _shared(samples, "category")]),
+        "task": _names([sample.task for sample in samples]),
+        "id": _names([sample.id for sample in samples]),
+        "category": _names([sample.category for sample in samples]),
         "direction": _column([sample.direction for sample in samples]),
         "alpha": _column([round(sample.alpha, 9) for sample in samples]),
         "coherent": _column([sample.coherent for sample in samples]),
@@ -40,14 +40,14 @@ def sample_columns(samples: Sequence[Sample]) -> dict[str, Any]:
         "completion": _column([sample.completion for sample in samples]),
     }
     optional = ("reference", "prompt", "completion")
-    moved = {without_secrets(sample.task) for sample in samples if sample.direction is not None}
+    moved = {sample.task for sample in samples if sample.direction is not None}
     return {
         "n": len(samples),
         "columns": {name: column for name, column in columns.items() if name not in optional or _says(column)},
         "judges": [
             {"name": without_secrets(judge), **_column([said.get(judge) for said in by_judge])} for judge in judges
         ],
-        "landscapeTasks": sorted(moved),
+        "landscapeTasks": sorted(without_secrets(task) for task in moved),
         "textNote": SOME_TEXT if _says(columns["completion"]) else NO_TEXT,
     }
 
@@ -66,15 +66,16 @@ def strip_rows(landscape: Landscape) -> dict[str, Any]:
     }
 
 
-def _shared(samples: Sequence[Sample], field: str) -> list[str]:
-    return [getattr(sample, field) for sample in samples]
-
-
 def _column(values: Sequence[Hashable]) -> dict[str, list[Any]]:
     # True == 1, but no column mixes them.
     places: dict[Hashable, int] = {}
     at = [places.setdefault(value, len(places)) for value in values]
     return {"values": list(places), "at": at}
+
+
+def _names(values: Sequence[str]) -> dict[str, list[Any]]:
+    column = _column(values)
+    return {**column, "values": [without_secrets(name) for name in column["values"]]}
 
 
 def _says(column: dict[str, list[Any]]) -> bool:

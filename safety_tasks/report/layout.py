@@ -111,4 +111,3 @@ def environment() -> Environment:
     jinja.filters.update(number=number, interval=interval)
     jinja.policies["json.dumps_kwargs"] = {"allow_nan": False}
     return jinja
-

@@ -28,7 +28,7 @@ _FLAGS = (
     "--no-first-run",
     "--remote-debugging-pipe",
 )
-PATIENCE = 60  # seconds, for what should come at once
+PATIENCE = 30  # seconds, for what should come at once
 
 
 class Page:

@@ -25,14 +25,14 @@ function samples({ n, columns, judges, landscapeTasks, textNote }) {
 
   // Title, width in em, content.
   const shapes = [
-    ["prompt", 13, (row) => visible(value("id", row))],
+    ["prompt", 12, (row) => visible(value("id", row))],
     ...(columns.task.values.length > 1 ? [["task", 11, (row) => visible(value("task", row))]] : []),
-    ["category", 9, (row) => visible(value("category", row)) || "–"],
-    ["point", 7, pointOf],
-    ...judges.map(({ name }, j) => [visible(name), 9, (row) => chip(verdict(j, row))]),
-    ...(has("reference") ? [["reference", 8, (row) => (isChanged(row) ? "≠ " : "") + (value("reference", row) ?? "–")]] : []),
-    ["coherent", 6, (row) => yes(value("coherent", row))],
-    ["length", 7, (row) => value("characters", row).toLocaleString("en") + (value("finished", row) === false ? ", cut" : "")],
+    ["category", 10, (row) => visible(value("category", row)) || "–"],
+    ["point", 6.5, pointOf],
+    ...judges.map(({ name }, j) => [visible(name), 8.5, (row) => chip(verdict(j, row))]),
+    ...(has("reference") ? [["reference", 7.5, (row) => (isChanged(row) ? "≠ " : "") + (value("reference", row) ?? "–")]] : []),
+    ["coherent", 5.5, (row) => yes(value("coherent", row))],
+    ["length", 6, (row) => value("characters", row).toLocaleString("en") + (value("finished", row) === false ? ", cut" : "")],
     ["sha256", 11, (row) => value("sha256", row)],
   ];
 

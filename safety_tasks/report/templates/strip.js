@@ -68,7 +68,7 @@ function strip({ alphas, ids, directions }) {
     cursor.style.width = 100 / alphas.length + "%";
     mark.style.top = (100 * (state.prompt + 0.5)) / ids.length + "%";
     show.textContent = "Show the answers at alpha " + signed(alpha);
-    if (beside) show.href = beside.getAttribute("href") + "#" + new URLSearchParams(point());
+    if (beside) beside.hash = new URLSearchParams(point());
   }
 
   function point() {
