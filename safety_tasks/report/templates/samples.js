@@ -16,7 +16,7 @@ function samples({ n, columns, judges, landscapeTasks, textNote }) {
   const has = (name) => name in columns;
   const value = (name, row) => (has(name) ? columns[name].values[columns[name].at[row]] : null);
   const verdict = (j, row) => judges[j].values[judges[j].at[row]];
-  const deciding = (row) => verdict(value("deciding", row), row);
+  const deciding = (row) => (value("deciding", row) === null ? "not judged" : verdict(value("deciding", row), row));
   const isChanged = (row) => value("reference", row) !== null && value("reference", row) !== deciding(row);
   const refusal = (row) => judges.map((_, j) => verdict(j, row)).filter((found) => found !== null && !HARM.includes(found));
   const isDisputed = (row) => new Set(refusal(row)).size > 1;
@@ -41,7 +41,7 @@ function samples({ n, columns, judges, landscapeTasks, textNote }) {
   }
 
   function chip(found) {
-    const kind = { refused: "refused", complied: "complied", harmful: "complied", harmless: "refused" }[found] || "unread";
+    const kind = { refused: "refused", complied: "complied", harmful: "complied", harmless: "refused", partial: "partial" }[found] || "unread";
     return found === null ? "–" : element("span", "verdict " + kind, found);
   }
 
