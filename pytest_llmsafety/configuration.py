@@ -103,11 +103,6 @@ def _gate_lines(options: RunOptions) -> tuple[str, ...]:
 
 
 def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> None:
-    if getattr(config.option, "numprocesses", None):
-        raise InvalidInput(
-            "--llm-model does not go with -n: the gates measure one model in one process. Run them with -n 0, "
-            "or in a session of their own."
-        )
     report = Path(options.report or "report.html")
     if report.is_dir() or report.suffix.lower() == ".json":
         raise InvalidInput(f"--llm-report is {str(report)!r}: it must name the HTML file; the JSON goes beside it.")

@@ -13,6 +13,7 @@ from pytest_llmsafety.run import SafetyRun
 from pytest_llmsafety.state import RUN
 from safety_tasks.errors import Inconclusive, SafetyError
 
+_FIXTURES = {"llm", "llm_base", "llm_safety"}
 # Where no ini file exists, the gates hang on this file of ours.
 _STAND_IN = Path(__file__)
 
@@ -52,10 +53,10 @@ class GateItem(pytest.Item):
         if told:
             pytest.fail(told, pytrace=False)
         self.user_properties += [
-            (f"llm.{estimate.name}", estimate.value),
-            (f"llm.{estimate.name}.low", estimate.low),
-            (f"llm.{estimate.name}.high", estimate.high),
-            (f"llm.{estimate.name}.n", estimate.n),
+            (f"llm.{estimate.name}", float(estimate.value)),
+            (f"llm.{estimate.name}.low", float(estimate.low)),
+            (f"llm.{estimate.name}.high", float(estimate.high)),
+            (f"llm.{estimate.name}.n", int(estimate.n)),
             (f"llm.{estimate.name}.n_effective", float(estimate.n_effective)),
             (f"llm.{estimate.name}.judge", estimate.judge),
         ]
@@ -77,6 +78,11 @@ class GateItem(pytest.Item):
     def reportinfo(self) -> tuple[Path, None, str]:
         """Where the gate stands and what it says."""
         return self.config.rootpath / self.nodeid.partition("::")[0], None, f"gate: {self.name}"
+
+
+def needs_the_model(item: pytest.Item) -> bool:
+    """Whether running it may load or measure a model: a gate, or a test with one of the fixtures."""
+    return isinstance(item, GateItem) or bool(_FIXTURES & set(getattr(item, "fixturenames", ())))
 
 
 def gate_path(config: pytest.Config) -> Path:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import warnings
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmsafety import gpu_memory
 from pytest_llmsafety.options import RunOptions
 from safety_tasks.settings import Settings
 
@@ -31,6 +32,8 @@ class ModelRun:
     """Of the run, for loading."""
     name: str
     measured: dict[Settings, dict[str, SafetyTask]] = field(default_factory=dict)
+    _allocated_before: int | None = None
+    """Bytes on the GPUs before the model was loaded; None as long as it was not, or where a hook provided it."""
 
     @cached_property
     def lm(self) -> LM:
@@ -41,6 +44,7 @@ class ModelRun:
             provided = self.config.hook.pytest_llmsafety_load_model(config=self.config, model=self.name)
             if provided is not None:
                 return EngineLM(provided) if hasattr(provided, "mean_nll") else provided
+            self._allocated_before = gpu_memory.allocated()
             return load_lm(
                 self.name,
                 settings=self.settings,
@@ -72,14 +76,29 @@ class ModelRun:
         with getattr(engine, "aside", nullcontext)():
             yield
 
-    def release(self) -> None:
-        """Let go of the model; its measurements stay."""
-        self.__dict__.pop("lm", None)
-        gc.collect()
-        import torch
+    def release(self) -> str:
+        """Let go of the model; its measurements stay. What of its memory stays with it, as a sentence."""
+        lm = self.__dict__.pop("lm", None)
+        if lm is None:
+            return ""
+        model = getattr(lm, "model", None)
+        left = weakref.ref(model if hasattr(model, "parameters") else lm)
+        del lm, model
+        gpu_memory.collect()
+        return self._what_stayed("was let go", left())
 
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    def while_aside(self) -> str:
+        """What of its memory it has not given back while it is aside, as a sentence."""
+        model = getattr(self.lm, "model", None)
+        if model is None or any(parameter.is_cuda for parameter in model.parameters()):
+            return ""  # it could not leave
+        gpu_memory.collect()
+        return self._what_stayed("was put aside", None)
+
+    def _what_stayed(self, event: str, model: object) -> str:
+        if self._allocated_before is None:
+            return ""
+        return gpu_memory.what_stayed(self._allocated_before, f"{self.name} {event}", model)
 
 
 @contextmanager
