@@ -79,7 +79,7 @@ class ModelRun:
     def release(self) -> str:
         """Let go of the model; its measurements stay. What of its memory stays with it, as a sentence."""
         lm = self.__dict__.pop("lm", None)
-        if lm is None:
+        if lm is None or self._allocated_before is None:
             return ""
         model = getattr(lm, "model", None)
         left = weakref.ref(model if hasattr(model, "parameters") else lm)
@@ -96,9 +96,8 @@ class ModelRun:
         return self._what_stayed("was put aside", None)
 
     def _what_stayed(self, event: str, model: object) -> str:
-        if self._allocated_before is None:
-            return ""
-        return gpu_memory.what_stayed(self._allocated_before, f"{self.name} {event}", model)
+        before = self._allocated_before
+        return "" if before is None else gpu_memory.what_stayed(before, f"{self.name} {event}", model)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ import pytest
 from pytest_llmsafety import terminal
 from pytest_llmsafety.folder import FOLDER, make_ignored
 from pytest_llmsafety.gates import Gate
+from pytest_llmsafety.html_link import HtmlLink
 from pytest_llmsafety.run import SafetyRun
 from pytest_llmsafety.run_log import NAME, RUNS, Recorder, RunLog
 from pytest_llmsafety.workers import CONTROLLER, Controller, is_controller, session_of
@@ -23,6 +24,8 @@ _WARNINGS: pytest.StashKey[list[str]] = pytest.StashKey()
 
 def keep_records(run: SafetyRun) -> None:
     """Have this session write down what it measures and decides, as it goes, or gather it from its workers."""
+    if run.config.pluginmanager.has_plugin("html"):
+        run.config.pluginmanager.register(HtmlLink(run))
     if is_controller(run.config):
         run.config.pluginmanager.register(Controller(run), CONTROLLER)
     elif not run.config.pluginmanager.has_plugin(NAME):
@@ -31,9 +34,9 @@ def keep_records(run: SafetyRun) -> None:
 
 
 def summary_lines(run: SafetyRun) -> list[str]:
-    """The report as text; the last line says where it lies. Nothing where nothing was gated or measured."""
+    """The report as text; the last line says where it lies. Warnings alone where nothing was gated or measured."""
     if not run.gates and not run.estimates:
-        return []
+        return list(run.warnings)
     warnings = [*run.warnings, *run.config.stash.get(_WARNINGS, [])]
     return [*terminal.summary_lines(report_of(run)), *warnings, f"report: {run.report_problem or report_path(run)}"]
 
