@@ -91,11 +91,14 @@ def gate_path(config: pytest.Config) -> Path:
 
 
 def add_gates_to_arguments(config: pytest.Config) -> None:
-    """Have pytest collect the gates whatever files or folders it was given."""
-    path = gate_path(config)
+    """Have pytest collect the gates whatever files or folders it was given.
+
+    A folder above the file leads to it by itself; to name both loses the folder's tests before pytest 9.
+    """
+    path = gate_path(config).resolve()
     named = {(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args}
-    if path.resolve() not in named:
-        config.args.append(str(path))
+    if not named & {path, *path.parents}:
+        config.args.append(str(gate_path(config)))
 
 
 def collect_gates(path: Path, parent: pytest.Collector) -> GateFile | None:

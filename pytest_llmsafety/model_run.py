@@ -63,7 +63,7 @@ class ModelRun:
             with foreign_code(self.config):
                 from safety_tasks.harness.evaluation import evaluate_tasks
 
-                known.update(evaluate_tasks(self.lm, new, settings, quiet=self.config.get_verbosity() < 0))
+                known.update(evaluate_tasks(self.lm, new, settings, quiet=_verbosity(self.config) < 0))
         return {name: known[name] for name in names}
 
     @contextmanager
@@ -105,7 +105,7 @@ def foreign_code(config: pytest.Config) -> Iterator[None]:
     """Let lm_eval and its libraries run: their warnings stay warnings, and a terminal sees their progress."""
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     reporter = config.pluginmanager.getplugin("terminalreporter")  # it kept the terminal that capturing takes away
-    on_terminal = bool(getattr(reporter, "isatty", False)) and config.get_verbosity() >= 0
+    on_terminal = bool(getattr(reporter, "isatty", False)) and _verbosity(config) >= 0
     with (
         warnings.catch_warnings(),
         capture.global_and_fixture_disabled() if capture and on_terminal else nullcontext(),
@@ -114,3 +114,8 @@ def foreign_code(config: pytest.Config) -> Iterator[None]:
         if on_terminal:
             reporter.ensure_newline()
         yield
+
+
+def _verbosity(config: pytest.Config) -> int:
+    """As -v and -q make it; they are options of the terminal, which a session may lack."""
+    return int(config.getoption("verbose", 0))

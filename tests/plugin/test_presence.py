@@ -34,6 +34,15 @@ def test_at_its_strictest_gates_and_tests_pass_and_nothing_warns(session: Sessio
     assert result.ret == 0 and decision(pytester) == "pass"
 
 
+def test_gates_of_an_ini_file_and_the_tests_beside_it_are_all_collected(
+    session: Session, pytester: pytest.Pytester
+) -> None:
+    pytester.makeini("[pytest]\n")
+    pytester.makepyfile(**{"test_one": "def test_1(): pass", "tests/test_two": "def test_2(): pass"})
+    for arguments, count in {(): 5, (".",): 5, ("tests",): 4, ("test_one.py",): 4, ("tox.ini",): 3}.items():
+        session("--collect-only", "-q", *arguments).stdout.fnmatch_lines([f"{count} tests collected*"])
+
+
 def test_strict_sessions_without_a_model_skip_what_needs_one(session: Session, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(TESTS)
     result = session(*STRICT, model="")

@@ -77,7 +77,8 @@ def workers(pytester: pytest.Pytester) -> Session:
     def run(*arguments: str, conftest: str = FAKE, model: str = "fake") -> pytest.RunResult:
         pytester.makeini("[pytest]\n")
         pytester.makeconftest(conftest)
-        return pytester.runpytest_inprocess(*([f"--llm-model={model}"] if model else []), *arguments)
+        given = ("-p", "no:randomly", *arguments)  # which of two gates comes first matters here
+        return pytester.runpytest_inprocess(*([f"--llm-model={model}"] if model else []), *given)
 
     return run
 
