@@ -117,11 +117,6 @@ def _gate_lines(options: RunOptions) -> tuple[str, ...]:
 
 def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> list[str]:
     """Raise what ``start_run`` says of options that do not go together, or name what is not there; what is doubtful."""
-    if getattr(config.option, "numprocesses", None):
-        raise InvalidInput(
-            "--llm-model does not go with -n: the gates measure one model in one process. Run them with -n 0, "
-            "or in a session of their own."
-        )
     report = Path(options.report or "report.html")
     if report.is_dir() or report.suffix.lower() == ".json":
         raise InvalidInput(f"--llm-report is {str(report)!r}: it must name the HTML file; the JSON goes beside it.")

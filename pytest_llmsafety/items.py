@@ -13,6 +13,7 @@ from pytest_llmsafety.run import SafetyRun
 from pytest_llmsafety.state import RUN
 from safety_tasks.errors import Inconclusive, SafetyError
 
+_FIXTURES = {"llm", "llm_base", "llm_safety"}
 # Where no ini file exists, the gates hang on this file of ours.
 _STAND_IN = Path(__file__)
 
@@ -54,10 +55,10 @@ class GateItem(pytest.Item):
         if told:
             pytest.fail(told, pytrace=False)
         self.user_properties += [
-            (f"llm.{estimate.name}", estimate.value),
-            (f"llm.{estimate.name}.low", estimate.low),
-            (f"llm.{estimate.name}.high", estimate.high),
-            (f"llm.{estimate.name}.n", estimate.n),
+            (f"llm.{estimate.name}", float(estimate.value)),
+            (f"llm.{estimate.name}.low", float(estimate.low)),
+            (f"llm.{estimate.name}.high", float(estimate.high)),
+            (f"llm.{estimate.name}.n", int(estimate.n)),
             (f"llm.{estimate.name}.n_effective", float(estimate.n_effective)),
             (f"llm.{estimate.name}.judge", estimate.judge),
             *noise_properties(self.gate, estimate, self.run.facts),
@@ -82,17 +83,25 @@ class GateItem(pytest.Item):
         return self.config.rootpath / self.nodeid.partition("::")[0], None, f"gate: {self.name}"
 
 
+def needs_the_model(item: pytest.Item) -> bool:
+    """Whether running it may load or measure a model: a gate, or a test with one of the fixtures."""
+    return isinstance(item, GateItem) or bool(_FIXTURES & set(getattr(item, "fixturenames", ())))
+
+
 def gate_path(config: pytest.Config) -> Path:
     """The file that the gates hang on: the ini file, or a stand-in."""
     return config.inipath or _STAND_IN
 
 
 def add_gates_to_arguments(config: pytest.Config) -> None:
-    """Have pytest collect the gates whatever files or folders it was given."""
-    path = gate_path(config)
+    """Have pytest collect the gates whatever files or folders it was given.
+
+    A folder above the file leads to it by itself; to name both loses the folder's tests before pytest 9.
+    """
+    path = gate_path(config).resolve()
     named = {(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args}
-    if path.resolve() not in named:
-        config.args.append(str(path))
+    if not named & {path, *path.parents}:
+        config.args.append(str(gate_path(config)))
 
 
 def collect_gates(path: Path, parent: pytest.Collector) -> GateFile | None:

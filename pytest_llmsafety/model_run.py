@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_llmsafety import gpu_memory
 from pytest_llmsafety.options import RunOptions
 from safety_tasks.errors import InvalidInput
 from safety_tasks.settings import Settings
@@ -35,6 +36,8 @@ class ModelRun:
     under: ModelRun | None = None
     """The model under test, where that is an adapter on this one."""
     measured: dict[Settings, dict[str, SafetyTask]] = field(default_factory=dict)
+    _allocated_before: int | None = None
+    """Bytes on the GPUs before the model was loaded; None as long as it was not, or where a hook provided it."""
 
     @cached_property
     def lm(self) -> LM:
@@ -50,6 +53,7 @@ class ModelRun:
                         "be ignored: load the adapter in the hook, or have it return None."
                     )
                 return EngineLM(provided) if hasattr(provided, "mean_nll") else provided
+            self._allocated_before = None if self.shares_weights else gpu_memory.allocated()
             return self._on_shared_weights or load_lm(
                 self.name,
                 adapter=self.adapter,
@@ -81,12 +85,12 @@ class ModelRun:
             with foreign_code(self.config):
                 from safety_tasks.harness.repeats import evaluate_repeatedly
 
-                repeats, quiet = self.options.repeats, self.config.get_verbosity() < 0
+                repeats, quiet = self.options.repeats, _verbosity(self.config) < 0
                 known.update(evaluate_repeatedly(self.lm, new, settings, repeats, quiet=quiet))
         return {name: known[name] for name in names}
 
     @contextmanager
-    def in_place_of(self, other: ModelRun) -> Iterator[None]:
+    def in_place_of(self, other: ModelRun, warn: Callable[[str], None]) -> Iterator[None]:
         """The context in which this model is measured: the other is put aside, and this one let go of at the end.
 
         Where the two share their weights nothing moves but what differs, when it is asked for.
@@ -95,8 +99,9 @@ class ModelRun:
             yield
             return
         with other.aside():
+            warn(other.while_aside())
             yield
-            self.release()
+            warn(self.release())
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -108,14 +113,30 @@ class ModelRun:
         with getattr(engine, "aside", nullcontext)():
             yield
 
-    def release(self) -> None:
-        """Let go of the model; its measurements stay."""
-        self.__dict__.pop("lm", None)
-        gc.collect()
-        import torch
+    def release(self) -> str:
+        """Let go of the model; its measurements stay. What of its memory stays with it, as a sentence."""
+        lm = self.__dict__.pop("lm", None)
+        if self.__dict__.get("_on_shared_weights") is not None:
+            del self.__dict__["_on_shared_weights"]
+        if lm is None or self._allocated_before is None:
+            return ""
+        model = getattr(lm, "model", None)
+        left = weakref.ref(model if hasattr(model, "parameters") else lm)
+        del lm, model
+        gpu_memory.collect()
+        return self._what_stayed("was let go", left())
 
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+    def while_aside(self) -> str:
+        """What of its memory it has not given back while it is aside, as a sentence."""
+        model = getattr(self.lm, "model", None)
+        if model is None or any(parameter.is_cuda for parameter in model.parameters()):
+            return ""  # it could not leave
+        gpu_memory.collect()
+        return self._what_stayed("was put aside", None)
+
+    def _what_stayed(self, event: str, model: object) -> str:
+        before = self._allocated_before
+        return "" if before is None else gpu_memory.what_stayed(before, f"{self.name} {event}", model)
 
 
 @contextmanager
@@ -123,7 +144,7 @@ def foreign_code(config: pytest.Config) -> Iterator[None]:
     """Let lm_eval and its libraries run: their warnings stay warnings, and a terminal sees their progress."""
     capture: Any = config.pluginmanager.getplugin("capturemanager")
     reporter = config.pluginmanager.getplugin("terminalreporter")  # it kept the terminal that capturing takes away
-    on_terminal = bool(getattr(reporter, "isatty", False)) and config.get_verbosity() >= 0
+    on_terminal = bool(getattr(reporter, "isatty", False)) and _verbosity(config) >= 0
     with (
         warnings.catch_warnings(),
         capture.global_and_fixture_disabled() if capture and on_terminal else nullcontext(),
@@ -132,3 +153,8 @@ def foreign_code(config: pytest.Config) -> Iterator[None]:
         if on_terminal:
             reporter.ensure_newline()
         yield
+
+
+def _verbosity(config: pytest.Config) -> int:
+    """As -v and -q make it; they are options of the terminal, which a session may lack."""
+    return int(config.getoption("verbose", 0))

@@ -11,8 +11,10 @@ import pytest
 from pytest_llmsafety import terminal
 from pytest_llmsafety.folder import FOLDER, make_ignored
 from pytest_llmsafety.gates import Gate
+from pytest_llmsafety.html_link import HtmlLink
 from pytest_llmsafety.run import SafetyRun
-from pytest_llmsafety.run_log import NAME, Recorder, RunLog
+from pytest_llmsafety.run_log import NAME, RUNS, Recorder, RunLog
+from pytest_llmsafety.workers import CONTROLLER, Controller, is_controller, session_of
 from safety_tasks.estimates import Estimate, Outcome, explain
 from safety_tasks.records import GateRow, Report
 from safety_tasks.report import write_report
@@ -20,17 +22,21 @@ from safety_tasks.report import write_report
 _WARNINGS: pytest.StashKey[list[str]] = pytest.StashKey()
 
 
-def keep_run_log(run: SafetyRun) -> None:
-    """Have this session write down what it measures and decides, as it goes."""
-    if not run.config.pluginmanager.has_plugin(NAME):
-        log = RunLog(run.config.rootpath / FOLDER / "runs")
+def keep_records(run: SafetyRun) -> None:
+    """Have this session write down what it measures and decides, as it goes, or gather it from its workers."""
+    if run.config.pluginmanager.has_plugin("html"):
+        run.config.pluginmanager.register(HtmlLink(run))
+    if is_controller(run.config):
+        run.config.pluginmanager.register(Controller(run), CONTROLLER)
+    elif not run.config.pluginmanager.has_plugin(NAME):
+        log = RunLog(run.config.rootpath / RUNS, session_of(run.config))
         run.config.pluginmanager.register(Recorder(run, log), NAME)
 
 
 def summary_lines(run: SafetyRun) -> list[str]:
-    """The report as text; the last line says where it lies. Nothing where nothing was gated or measured."""
+    """The report as text; the last line says where it lies. Warnings alone where nothing was gated or measured."""
     if not run.gates and not run.estimates:
-        return []
+        return list(run.warnings)
     warnings = [*run.warnings, *run.config.stash.get(_WARNINGS, [])]
     return [*terminal.summary_lines(report_of(run)), *warnings, f"report: {run.report_problem or report_path(run)}"]
 
@@ -65,6 +71,8 @@ def gate_rows(run: SafetyRun) -> list[GateRow]:
 
 
 def _gate_row(run: SafetyRun, gate: Gate) -> GateRow:
+    if gate in run.settled:
+        return run.settled[gate]
     decision, error = run.decisions.get(gate), run.errors.get(gate)
     outcome = decision.outcome.value if decision is not None else "error" if error else "incomplete"
     sentence = decision.sentence if decision is not None else error or "This gate was not run."
@@ -107,12 +115,16 @@ def _write_model_card(run: SafetyRun, report: Report) -> None:
         path.write_text(model_index(report), encoding="utf-8")
 
 
+def run_log_problems(run: SafetyRun) -> list[str]:
+    """Why this process's run log was not written, if so."""
+    recorder = run.config.pluginmanager.get_plugin(NAME)
+    return [recorder.log.problem] if isinstance(recorder, Recorder) and recorder.log.problem else []
+
+
 def _write_for_ci(run: SafetyRun, report: Report, path: Path) -> list[str]:
     from pytest_llmsafety.github import write_for_github
 
-    recorder = run.config.pluginmanager.get_plugin(NAME)
-    problems = [recorder.log.problem] if isinstance(recorder, Recorder) and recorder.log.problem else []
-    return [*problems, *write_for_github(report, path, os.environ)]
+    return [*run_log_problems(run), *write_for_github(report, path, os.environ)]
 
 
 def explain_comparison(operator: str, left: object, right: object) -> list[str] | None:

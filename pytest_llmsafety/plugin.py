@@ -69,9 +69,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if run is not None:
         config.stash[RUN] = run
         if not _only_looks(config):
-            from pytest_llmsafety.outputs import keep_run_log
+            from pytest_llmsafety.outputs import keep_records
 
-            keep_run_log(run)
+            keep_records(run)
         if run.gates:
             add_gates_to_arguments(config)
 
@@ -83,6 +83,23 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     from pytest_llmsafety.items import collect_gates
 
     return collect_gates(file_path, parent)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep what needs the model on one worker, where xdist asks for groups."""
+    if _run(config) is not None and config.getoption("loadgroup", False):
+        from pytest_llmsafety.workers import group_by_model
+
+        group_by_model(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Have -n auto start one worker a GPU, where a model is given."""
+    from pytest_llmsafety.workers import auto_workers
+
+    return auto_workers(config)
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -108,11 +125,14 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the report, and do not let a gate go green by omission."""
     run = _run(session.config)
-    if run is None or _only_looks(session.config) or hasattr(session.config, "workerinput"):
+    if run is None or _only_looks(session.config):
         return
     from pytest_llmsafety.outputs import write_reports
+    from pytest_llmsafety.workers import gathered
 
-    run.update_baseline()
+    run.release()
+    if not gathered(run):
+        return
     is_written = write_reports(run) and not run.options.update_baseline  # a new baseline is reviewed before it is green
     is_decided = not run.gates or run.decision == "pass"  # also where a gate was marked xfail
     if session.exitstatus == pytest.ExitCode.OK and not (is_written and is_decided):

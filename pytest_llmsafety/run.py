@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from pytest_llmsafety.facts import with_facts
 from pytest_llmsafety.gates import ASR_WITHIN, GATED, Gate
 from pytest_llmsafety.model_run import ModelRun
 from pytest_llmsafety.options import RunOptions
@@ -23,10 +24,12 @@ if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
     from safety_tasks.agreement import Agreement
+    from safety_tasks.baseline import Baseline
     from safety_tasks.estimates import Decision, Estimate
     from safety_tasks.harness.task import SafetyTask
     from safety_tasks.harness.tasks_by_name import HarmfulTask
     from safety_tasks.landscape import Landscape
+    from safety_tasks.records import GateRow
     from safety_tasks.task_record import TaskRecord
 
 
@@ -64,6 +67,8 @@ class SafetyRun:
     warnings: list[str] = field(default_factory=list)
     report_problem: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    settled: dict[Gate, GateRow] = field(default_factory=dict)
+    """Gates that workers of this session settled."""
 
     @cached_property
     def tuned(self) -> ModelRun:
@@ -125,7 +130,7 @@ class SafetyRun:
         self.facts.setdefault("prompt_sets", {})[name] = {"name": prompts.name, "sha256": prompts.sha256}
         self.second_opinions += task.second_opinions
         self.agreements += [(name, agreement) for agreement in task.opinions]
-        self.facts = {**self.facts, **{key: _merged(self.facts.get(key), fact) for key, fact in task.facts.items()}}
+        self.facts = with_facts(self.facts, task.facts)
         self.landscape = getattr(task, "landscape", None) or self.landscape
 
     def _measure_for(self, gate: Gate) -> None:
@@ -168,7 +173,7 @@ class SafetyRun:
         """The base model's records of all tasks that gates compare; the model under test is put aside meanwhile."""
         names = sorted({task for gate in self.gates if gate.reference == "base" for task in GATED[gate.metric].tasks})
         if any(name not in self.base.measured.get(settings, {}) for name in names):
-            with self.base.in_place_of(self.tuned):
+            with self.base.in_place_of(self.tuned, self.warn):
                 self.base.tasks(names, settings)
         tasks = self.base.tasks(names, settings)
         self.facts["base_model"] = self.base.name
@@ -190,7 +195,8 @@ class SafetyRun:
         now = baseline_of(tasks, self.options.model_name, facts)
         path = self.config.invocation_params.dir / (self.options.baseline or "")
         found, differing = stored_baseline(path, now)
-        self.warnings += [sentence for sentence in differing if sentence not in self.warnings]
+        for sentence in differing:
+            self.warn(sentence)
         return found.tasks
 
     def decide(self, gate: Gate) -> Decision:
@@ -236,16 +242,33 @@ class SafetyRun:
         draw = self.settings.sampling.draw(0) if self.settings.sampling else None
         return [AnswerText(completion.text) for completion in answer(engine, rendered, budget, (), draw)]
 
-    def update_baseline(self) -> None:
-        """Write what the run's own tasks measured to the baseline's file, if that was asked for."""
-        tasks = self.tuned.measured.get(self.settings, {})
-        if not self.options.update_baseline or not tasks:
-            return
+    def warn(self, sentence: str) -> None:
+        """Have a sentence printed with the summary, once; an empty one is none."""
+        if sentence and sentence not in self.warnings:
+            self.warnings.append(sentence)
+
+    def release(self) -> None:
+        """Let the models go at the session's end, and say what of their memory stays."""
+        for name in ("base", "tuned"):  # which may share their weights
+            if name in self.__dict__:
+                self.warn(getattr(self, name).release())
+
+    def baseline(self) -> Baseline | None:
+        """What the run's own tasks measured, where a baseline is to be written; None where they measured nothing."""
         from pytest_llmsafety.comparison import baseline_of
+
+        tasks = self.tuned.measured.get(self.settings, {})
+        is_wanted = self.options.update_baseline and tasks
+        return baseline_of(tasks, self.options.model_name, self.facts) if is_wanted else None
+
+    def update_baseline(self, baseline: Baseline | None) -> None:
+        """Write the baseline's file, if there is what to write."""
+        if baseline is None:
+            return
         from safety_tasks.baseline import write_baseline
 
         path = self.config.invocation_params.dir / (self.options.baseline or "")
-        write_baseline(path, baseline_of(tasks, self.options.model_name, self.facts))
+        write_baseline(path, baseline)
         self.warnings.append(
             f"baseline written: {path}; this run fails once. Review and commit it, then run without "
             "--llm-update-baseline."
@@ -254,12 +277,14 @@ class SafetyRun:
     @property
     def missing(self) -> list[Gate]:
         """Gates that were neither decided nor in error: deselected, or lost to -x."""
-        return [gate for gate in self.gates if gate not in self.decisions and gate not in self.errors]
+        known = {*self.decisions, *self.errors, *self.settled}
+        return [gate for gate in self.gates if gate not in known]
 
     @property
     def decision(self) -> str:
         """The worst that the gates came to: error, fail, incomplete, inconclusive or pass."""
         found = [decision.outcome.value for decision in self.decisions.values()]
+        found += [row.outcome for row in self.settled.values()]
         return worst([*found, *(["error"] if self.errors else []), *(["incomplete"] if self.missing else [])])
 
 
@@ -290,8 +315,3 @@ def _of_task(task: SafetyTask, gate: Gate) -> Estimate | None:
     if gate.category is not None:
         return task.of_category(gate.metric, gate.category)
     return task.estimates.get(gate.metric)
-
-
-def _merged(known: Any, new: Any) -> Any:
-    """A fact of several measurements: tables are joined, of everything else the newest stands."""
-    return {**known, **new} if isinstance(known, dict) and isinstance(new, dict) else new

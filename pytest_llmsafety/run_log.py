@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmsafety.folder import make_ignored
+from pytest_llmsafety.folder import FOLDER, make_ignored
 from safety_tasks.report.facts import gate_to_dict
 from safety_tasks.report.redaction import plain
 
@@ -28,14 +28,18 @@ if TYPE_CHECKING:
 SCHEMA = "llmsafety-run/1"
 NAME = "llmsafety-run-log"
 """Under which the recorder is registered with pytest."""
-_USES = {"llm", "llm_base", "llm_safety"}
+RUNS = Path(FOLDER) / "runs"
+"""Where run logs lie, below pytest's root."""
 
 
 class RunLog:
-    """An append-only file; nothing is there before the first line, and nothing is raised when it cannot be written."""
+    """An append-only file; nothing is there before the first line, and nothing is raised when it cannot be written.
 
-    def __init__(self, folder: Path) -> None:
-        self.path = _path_in(folder, datetime.now(timezone.utc))
+    ``session``: of an xdist worker, the ending that the files of its session share, by which they are read together.
+    """
+
+    def __init__(self, folder: Path, session: str = "") -> None:
+        self.path = folder / f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%f}Z-{os.getpid()}{session}.jsonl"
         self.problem = ""
         """Why nothing more is written, if so."""
         self._written: dict[str, object] = {}
@@ -105,10 +109,10 @@ class Recorder:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Open the log before anything is measured."""
-        from pytest_llmsafety.items import GateItem
+        from pytest_llmsafety.items import needs_the_model
         from pytest_llmsafety.outputs import report_of, report_path
 
-        if isinstance(item, GateItem) or _USES & set(getattr(item, "fixturenames", ())):
+        if needs_the_model(item):
             self.log.head(report_of(self.run), report_path(self.run))
 
     @pytest.hookimpl(tryfirst=True)
@@ -120,12 +124,6 @@ class Recorder:
         self.log.measured(report)
         for row in report.gates:
             self.log.decided(row)
-
-
-def _path_in(folder: Path, now: datetime) -> Path:
-    """A new file; workers of one xdist session have files of their own with one ending, which are read together."""
-    session = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    return folder / f"{now:%Y%m%dT%H%M%S.%f}Z-{f'xdist-{session}' if session else os.getpid()}.jsonl"
 
 
 def _landscape(landscape: Landscape) -> dict[str, Any]:

@@ -85,13 +85,17 @@ def read_baseline(path: Path) -> Baseline:
         raise InvalidInput(f"{where} is not JSON ({type(error).__name__}). {again}") from None
     _check_schema(where, found.get("schema") if isinstance(found, dict) else None)
     try:
-        provenance = Provenance(**found["provenance"])
-        tasks = {name: record_from_dict(name, values) for name, values in found["tasks"].items()}
+        return baseline_from_dict(found)
     except KeyError as error:
         raise InvalidInput(f"{where} lacks {error.args[0]!r}. {again}") from None
     except (AttributeError, TypeError, ValueError) as error:
         raise InvalidInput(f"{where} does not fit together: {error}. {again}") from None
-    return Baseline(provenance, tasks)
+
+
+def baseline_from_dict(values: Mapping[str, Any]) -> Baseline:
+    """The baseline of its plain values; raises KeyError, AttributeError, TypeError or ValueError."""
+    tasks = {name: record_from_dict(name, record) for name, record in values["tasks"].items()}
+    return Baseline(Provenance(**values["provenance"]), tasks)
 
 
 def _check_schema(where: str, schema: object) -> None:

@@ -3,8 +3,9 @@
 It is the only cache. A file belongs to one identity: weights, their dtype and device, tokenizer, configuration, batch
 size, versions and the source code of this package; another model, or the same one after a change, has another file.
 A line belongs to what was asked: point, rendered prompts in their order, token budget, stop strings, or what a judge
-was given to read. A line that was torn by a kill is passed over. The file holds answers: mode 0600, in a folder that
-git ignores when it is made here.
+was given to read. A line that was torn by a kill is passed over. One process at a time measures an identity; others
+wait, and read back what it measured. The file holds answers: mode 0600, in a folder that git ignores when it is made
+here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,8 @@ class Journal:
         self.recalled = 0
         """How many results were read back instead of measured."""
         self._known: dict[str, Any] = {}
+        self._identity: Mapping[str, Any] = {}
+        self._size = 0
 
     @classmethod
     def open(cls, folder: str, name: str, identity: Mapping[str, Any] | None) -> Journal:
@@ -52,7 +56,8 @@ class Journal:
         try:
             _make(path)
             journal = cls(path)
-            journal._read(identity)
+            journal._identity = identity
+            journal._read()
         except OSError as error:
             raise InvalidSetting(_unusable(folder, str(error.strerror))) from error
         return journal
@@ -82,10 +87,33 @@ class Journal:
             self.ended, self.path = str(error.strerror), None
         return results
 
-    def _read(self, identity: Mapping[str, Any]) -> None:
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """The context in which no other process measures this identity; what others have measured is known in it."""
+        if self.path is None:
+            yield
+            return
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(f"{self.path}.measuring", mode=0o600)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            _log.warning("Another process measures this model: waiting, to read its results back (%s).", self.path)
+            lock.acquire()
+        try:
+            if self.path.stat().st_size != self._size:
+                self._read()
+            yield
+        finally:
+            lock.release()
+
+    def _read(self) -> None:
         """Take in what is there; a new file gets its first line."""
         assert self.path is not None
-        lines = [line for line in map(_parsed, self.path.read_bytes().splitlines()) if line is not None]
+        identity, text = self._identity, self.path.read_bytes()
+        self._size = len(text)
+        lines = [line for line in map(_parsed, text.splitlines()) if line is not None]
         heads = [line for line in lines if line["kind"] == "run"]
         if any(head["identity"] != identity for head in heads):
             raise InvalidSetting(

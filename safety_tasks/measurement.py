@@ -70,11 +70,18 @@ class Measurement(NamedTuple):
 def measure(engine: Engine, questions: Sequence[Question], *, quiet: bool = False) -> Measurement:
     """Answers to every question at every one of its points; the weights are back when it returns or raises.
 
-    What the settings' journal holds of this very model and these very questions is read back, not measured again.
+    What the settings' journal holds of this very model and these very questions is read back, not measured again; a
+    process that measures this model is waited for.
     ``quiet``: no progress bar. Raises NotPerturbable before anything is generated, InvalidModel, InvalidSetting,
     JudgeFailed, WeightsChanged.
     """
-    run = _Run(engine, questions, _journal(engine, questions))
+    journal = _journal(engine, questions)
+    with journal.alone():
+        return _measured(engine, questions, journal, quiet)
+
+
+def _measured(engine: Engine, questions: Sequence[Question], journal: Journal, quiet: bool) -> Measurement:
+    run = _Run(engine, questions, journal)
     points = list(dict.fromkeys(point for question in questions for point in question.points))
     moves = any(point != ORIGIN for point in points)
     with (
