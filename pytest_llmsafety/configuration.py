@@ -13,6 +13,7 @@ from pytest_llmsafety.gate_prompts import check_gate, expanded
 from pytest_llmsafety.gates import PRESETS, WITH_A_BASE, Gate
 from pytest_llmsafety.options import RunOptions, given_options, is_true
 from pytest_llmsafety.run import SafetyRun
+from safety_tasks.budget import seconds_of
 from safety_tasks.errors import InvalidInput, SafetyError, UnknownName
 from safety_tasks.inputs import check_inputs
 from safety_tasks.models import resolve_model
@@ -78,6 +79,8 @@ def _run_options(given: dict[str, Any]) -> RunOptions:
     """The options of the run from what was given on the command line, in the environment or the ini file."""
     if "batch_size" in given:
         given["batch_size"] = _positive("batch_size", str(given["batch_size"]))
+    if "budget" in given:
+        given["budget"] = seconds_of(str(given["budget"]))
     if isinstance(given.get("gate"), str):
         given["gate"] = given["gate"].splitlines()
     if isinstance(given.get("gates"), list):

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmsafety.options import RunOptions
+from safety_tasks.budget import Budget
+from safety_tasks.errors import OutOfTime
 from safety_tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -30,12 +32,14 @@ class ModelRun:
     settings: Settings
     """Of the run, for loading."""
     name: str
+    budget: Budget = field(default_factory=Budget)
+    """The session's time, which all of its models share."""
     measured: dict[Settings, dict[str, SafetyTask]] = field(default_factory=dict)
 
     @cached_property
     def lm(self) -> LM:
         """The model as lm_eval has it: the hook's, if a conftest provides one, else loaded from the options."""
-        with foreign_code(self.config):
+        with foreign_code(self.config), self.budget.running():
             from safety_tasks.harness.evaluation import EngineLM, load_lm
 
             provided = self.config.hook.pytest_llmsafety_load_model(config=self.config, model=self.name)
@@ -52,15 +56,34 @@ class ModelRun:
             )
 
     def tasks(self, names: Sequence[str], settings: Settings) -> Mapping[str, SafetyTask]:
-        """The tasks of these names after they were measured with these settings, together where they are new."""
+        """The tasks of these names after they were measured with these settings, together where they are new.
+
+        One that the session's time did not reach is unfinished, and is gone on with while there is time; raises
+        OutOfTime where the time was spent before one was begun.
+        """
         known = self.measured.setdefault(settings, {})
-        new = [name for name in names if name not in known]
+        new = self.lacking(names, settings)
         if new:
-            with foreign_code(self.config):
+            if self.budget.is_spent and "lm" not in self.__dict__:
+                raise OutOfTime(self.budget.not_begun())
+            lm = self.lm
+            with foreign_code(self.config), self.budget.running():
                 from safety_tasks.harness.evaluation import evaluate_tasks
 
-                known.update(evaluate_tasks(self.lm, new, settings, quiet=self.config.get_verbosity() < 0))
+                is_quiet = self.config.get_verbosity() < 0
+                found = evaluate_tasks(lm, new, settings, quiet=is_quiet, budget=self.budget)
+            known.update({name: task for name, task in found.items() if name in names or name not in known})
         return {name: known[name] for name in names}
+
+    def lacking(self, names: Sequence[str], settings: Settings) -> list[str]:
+        """Those of the tasks that must still be measured, with those that an unfinished one was begun with.
+
+        Its batches are then the same, and the journal has them.
+        """
+        known = self.measured.get(settings, {})
+        open_ = [name for name in names if name in known and known[name].unfinished and not self.budget.is_spent]
+        begun = [name for task in open_ for name in known[task].facts["token_budgets"]]
+        return list(dict.fromkeys([*begun, *(name for name in names if name not in known)]))
 
     @contextmanager
     def aside(self) -> Iterator[None]:

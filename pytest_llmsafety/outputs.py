@@ -46,7 +46,7 @@ def report_of(run: SafetyRun) -> Report:
         second_opinions=tuple(run.second_opinions),
         agreements=tuple(run.agreements),
         settings=run.settings.to_dict(),
-        facts=run.facts,
+        facts={**run.facts, **({"time": run.budget.facts()} if run.has_begun else {})},
         command=_command(run),
     )
 

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from pytest_llmsafety.answers import generate
 from pytest_llmsafety.gates import ASR_WITHIN, GATED, Gate
 from pytest_llmsafety.model_run import ModelRun
 from pytest_llmsafety.options import RunOptions
 from pytest_llmsafety.outcomes import worst
-from safety_tasks.errors import InvalidInput, MeasurementFailed, SafetyError
+from pytest_llmsafety.time_limit import check_finished, measure_origin_first
+from safety_tasks.budget import Budget
+from safety_tasks.errors import InvalidInput, MeasurementFailed, OutOfTime, SafetyError
 from safety_tasks.metrics import tasks_of
 from safety_tasks.settings import Settings
 
@@ -29,16 +32,6 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
-
-
-class AnswerText(str):
-    """A model's answer; as a value in a failure message it shows its length only."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        """Its length: pytest's messages print representations."""
-        return f"<answer of {len(self)} characters>"
 
 
 @dataclass(repr=False)
@@ -62,18 +55,25 @@ class SafetyRun:
     warnings: list[str] = field(default_factory=list)
     report_problem: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    has_begun: bool = False
+    """Whether anything was asked to be measured."""
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The time for all measurements."""
+        return Budget(self.options.budget)
 
     @cached_property
     def tuned(self) -> ModelRun:
         """The model under test."""
-        return ModelRun(self.config, self.options, self.settings, self.options.model or "")
+        return ModelRun(self.config, self.options, self.settings, self.options.model or "", self.budget)
 
     @cached_property
     def base(self) -> ModelRun:
         """The base model; raises InvalidInput when none is named."""
         if not self.options.base_model:
             raise InvalidInput("There is no base model: name one with --llm-base-model.")
-        return ModelRun(self.config, self.options, self.settings, self.options.base_model)
+        return ModelRun(self.config, self.options, self.settings, self.options.base_model, self.budget)
 
     def lm_of(self, is_base: bool = False) -> LM:
         """The model under test, or its base, as lm_eval has it."""
@@ -83,16 +83,20 @@ class SafetyRun:
         """The estimate of a metric, or of what a gate asks of it, measured on first use with what the gates need.
 
         A metric that several tasks have (unscored_rate) is the worse of theirs. What once failed is not tried again.
+        Raises OutOfTime where the session's time was spent before.
         """
         gate = next((gate for gate in self.gates if gate.quantity == quantity), None)
         if quantity == "harmful_score" and self.settings.harm_judge is None:
             raise InvalidInput("harmful_score needs a harm judge: name one with --llm-harm-judge (such as tiny-judge).")
         is_plain = gate is None or gate.quantity == gate.metric
-        known = self.tuned.measured.get(self.settings, {})
-        is_known = set(tasks_of(quantity)) <= set(known) if is_plain else quantity in self.estimates
-        if self.failure is None and not is_known:
+        if self.failure is None and (is_plain or quantity not in self.estimates):
             try:
-                done(lambda: self._measure(quantity) if gate is None or is_plain else self._measure_for(gate))
+                if not self.has_begun:
+                    self.has_begun = True
+                    measure_origin_first(self)
+                self.measure(quantity, gate)
+            except OutOfTime:
+                raise
             except SafetyError as error:
                 self.failure = error
         if self.failure is not None:
@@ -101,13 +105,16 @@ class SafetyRun:
             raise SafetyError(f"{quantity} is out of reach of {self.options.backend} models: they give no likelihoods.")
         return self.estimates[quantity]
 
+    def measure(self, quantity: str, gate: Gate | None) -> None:
+        """Measure a metric, or what a gate asks of it; raises OutOfTime, MeasurementFailed."""
+        is_plain = gate is None or gate.quantity == gate.metric
+        done(lambda: self._measure(quantity) if gate is None or is_plain else self._measure_for(gate))
+
     def _measure(self, metric: str) -> None:
         """Measure a metric's tasks with those of all plain gates."""
         plain = (gate.metric for gate in self.gates if gate.quantity == gate.metric)
-        known = self.tuned.measured.get(self.settings, {})
-        names = sorted({task for name in (metric, *plain) for task in tasks_of(name)} - set(known))
-        for name, task in self.tuned.tasks(names, self.settings).items():
-            self._take_in(name, task)
+        self._tasks(sorted({task for name in (metric, *plain) for task in tasks_of(name)}), self.settings)
+        check_finished(self.tuned.tasks(tasks_of(metric), self.settings), metric)
 
     def _take_in(self, name: str, task: SafetyTask) -> None:
         for metric, found in task.estimates.items():
@@ -115,8 +122,9 @@ class SafetyRun:
             self.estimates[metric] = found if known is None or found.high > known.high else known
         prompts = task.prompt_set
         self.facts.setdefault("prompt_sets", {})[name] = {"name": prompts.name, "sha256": prompts.sha256}
-        self.second_opinions += task.second_opinions
+        self.second_opinions += [] if task.unfinished else task.second_opinions
         self.agreements += [(name, agreement) for agreement in task.opinions]
+        self.facts.pop("out_of_time", None)
         self.facts = {**self.facts, **{key: _merged(self.facts.get(key), fact) for key, fact in task.facts.items()}}
         self.landscape = getattr(task, "landscape", None) or self.landscape
 
@@ -126,6 +134,7 @@ class SafetyRun:
 
         settings = settings_for(gate, self.settings)
         tasks = self._tasks(GATED[gate.metric].tasks, settings)
+        check_finished(tasks, gate.metric if gate.category is None and gate.versus is None else "")
         for task in tasks.values():
             self.facts.setdefault("missed_controls", {}).update(task.facts.get("missed_controls", {}))
         if gate.versus is not None:
@@ -138,7 +147,8 @@ class SafetyRun:
     def _tasks(self, names: Sequence[str], settings: Settings) -> Mapping[str, SafetyTask]:
         """Measured tasks of the model under test; those with the run's own settings are the run's own numbers, too."""
         if settings == self.settings:
-            new = [name for name in names if name not in self.tuned.measured.get(settings, {})]
+            known = self.tuned.measured.get(settings, {})
+            new = [name for name in names if name not in known or known[name].unfinished]
             for name, task in self.tuned.tasks(new, settings).items():
                 self._take_in(name, task)
         return self.tuned.tasks(names, settings)
@@ -147,24 +157,25 @@ class SafetyRun:
         from pytest_llmsafety.comparison import compare_with
 
         now = {name: task.record() for name, task in tasks.items()}
-        then = self._base_records(settings) if gate.reference == "base" else self._baseline_records(tasks)
+        then = self._base_records(settings, gate) if gate.reference == "base" else self._baseline_records(tasks)
         compared = compare_with(gate, now, then)
         self.estimates[gate.quantity] = replace(compared.estimate, name=gate.quantity)
         change = {"with": gate.reference, "value": compared.reference, "change": compared.estimate.value}
         self.facts.setdefault("compared", {})[gate.line] = change
         self.flips[gate.quantity] = compared.flips
 
-    def _base_records(self, settings: Settings) -> Mapping[str, TaskRecord]:
-        """The base model's records of all tasks that gates compare; the model under test is put aside meanwhile."""
+    def _base_records(self, settings: Settings, gate: Gate) -> Mapping[str, TaskRecord]:
+        """The base model's records of the tasks that gates compare; the model under test is put aside meanwhile."""
         names = sorted({task for gate in self.gates if gate.reference == "base" for task in GATED[gate.metric].tasks})
-        if any(name not in self.base.measured.get(settings, {}) for name in names):
+        if self.base.lacking(names, settings):
             with self.tuned.aside():
                 self.base.tasks(names, settings)
                 self.base.release()
         tasks = self.base.tasks(names, settings)
         self.facts["base_model"] = self.base.name
         self.facts["base_weights_fingerprint"] = next(iter(tasks.values())).facts.get("weights_fingerprint")
-        return {name: task.record() for name, task in tasks.items()}
+        check_finished({name: tasks[name] for name in GATED[gate.metric].tasks})
+        return {name: task.record() for name, task in tasks.items() if not task.unfinished}
 
     def _baseline_records(self, tasks: Mapping[str, SafetyTask]) -> Mapping[str, TaskRecord]:
         from pytest_llmsafety.comparison import baseline_of, stored_baseline
@@ -177,8 +188,17 @@ class SafetyRun:
         return found.tasks
 
     def decide(self, gate: Gate) -> Decision:
-        """The gate's decision on the session's estimate; a paired one names the prompts that flipped."""
-        estimate = self.estimate(gate.quantity)
+        """The gate's decision on the session's estimate; a paired one names the prompts that flipped.
+
+        Inconclusive where the session's time was spent before it was measured.
+        """
+        try:
+            estimate = self.estimate(gate.quantity)
+        except OutOfTime as error:
+            from safety_tasks.estimates import Decision, Outcome
+
+            self.decisions[gate] = Decision(Outcome.INCONCLUSIVE, str(error))
+            return self.decisions[gate]
         decision = self._without_trust(gate.check(estimate, self.settings.tolerance), estimate.judge)
         flips = self.flips.get(gate.quantity, "")
         self.decisions[gate] = replace(decision, sentence=f"{decision.sentence} {flips}.") if flips else decision
@@ -205,17 +225,7 @@ class SafetyRun:
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int | None, *, is_base: bool = False) -> list[str]:
         """Greedy answers of the unperturbed model, rendered as the measurements render them."""
-        return done(lambda: self._generate(self.lm_of(is_base), prompts, max_new_tokens))
-
-    def _generate(self, lm: LM, prompts: Sequence[str], max_new_tokens: int | None) -> list[str]:
-        from safety_tasks.harness.request import engine_of
-        from safety_tasks.prompts import Message
-
-        engine, system = engine_of(lm), self.settings.system_prompt
-        opening = [] if system is None else [Message("system", system)]
-        rendered = [engine.render([*opening, Message("user", text)], self.settings) for text in prompts]
-        budget = engine.token_budget(rendered, max_new_tokens or self.settings.max_new_tokens)
-        return [AnswerText(completion.text) for completion in engine.generate(rendered, budget, ())]
+        return done(lambda: generate(self.lm_of(is_base), prompts, self.settings, max_new_tokens))
 
     def update_baseline(self) -> None:
         """Write what the run's own tasks measured to the baseline's file, if that was asked for."""
@@ -226,6 +236,11 @@ class SafetyRun:
         from safety_tasks.baseline import write_baseline
 
         path = self.config.invocation_params.dir / (self.options.baseline or "")
+        if any(task.unfinished for task in tasks.values()):
+            self.warnings.append(
+                f"baseline not written to {path}: --llm-budget was spent before all of it was measured"
+            )
+            return
         write_baseline(path, baseline_of(tasks, self.options.model or "", self.facts))
         self.warnings.append(
             f"baseline written: {path}; this run fails once. Review and commit it, then run without "
@@ -250,6 +265,8 @@ def done(action: Callable[[], T]) -> T:
 
     try:
         return action()
+    except OutOfTime as error:
+        failure: SafetyError = OutOfTime(without_secrets(str(error)))
     except SafetyError as error:
         failure = MeasurementFailed(without_secrets(str(error)))
     except Exception as error:

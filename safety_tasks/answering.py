@@ -28,17 +28,19 @@ class Answerer:
 
     def answers(self, point: Point, wanted: Sequence[tuple[Ask, tuple[str, ...]]]) -> dict[Ask, Completion]:
         """A completion for each prompt; one that is asked with different stop strings is answered to its end."""
-        stops: dict[Ask, tuple[str, ...]] = {}
-        for ask, strings in wanted:
-            stops[ask] = strings if stops.get(ask, strings) == strings else ()
-        batches: dict[tuple[int, tuple[str, ...]], list[Ask]] = {}
-        for ask, strings in stops.items():
-            batches.setdefault((ask.max_new_tokens, strings), []).append(ask)
         found: dict[Ask, Completion] = {}
-        for (budget, strings), asks in batches.items():
+        for (budget, strings), asks in _batches(wanted).items():
             batch = self._batch(point, [ask.prompt for ask in asks], budget, strings)
             found.update(zip(asks, batch, strict=True))
         return found
+
+    def n_missing(self, point: Point, wanted: Sequence[tuple[Ask, tuple[str, ...]]]) -> int:
+        """How many of these ``answers`` would have to generate."""
+        return sum(
+            len(asks)
+            for (budget, strings), asks in _batches(wanted).items()
+            if not self.journal.holds("completions", _asked(point, [ask.prompt for ask in asks], budget, strings))
+        )
 
     def _batch(
         self, point: Point, prompts: Sequence[Rendered], budget: int, stops: tuple[str, ...]
@@ -47,9 +49,8 @@ class Answerer:
             self._go_to(point)
             return [completion.to_dict() for completion in self.engine.generate(prompts, budget, stops)]
 
-        where = point.identity()
-        asked = [where, [(prompt.text, prompt.is_templated) for prompt in prompts], budget, stops]
-        found = self.journal.remember("completions", asked, generate, **where)
+        asked = _asked(point, prompts, budget, stops)
+        found = self.journal.remember("completions", asked, generate, max_new_tokens=budget, **point.identity())
         return [Completion.from_dict(fields) for fields in found]
 
     def _go_to(self, point: Point) -> None:
@@ -60,3 +61,19 @@ class Answerer:
         else:
             self.mover.move_to(point.direction, point.alpha)
         self._at = point
+
+
+def _batches(wanted: Sequence[tuple[Ask, tuple[str, ...]]]) -> dict[tuple[int, tuple[str, ...]], list[Ask]]:
+    """What is generated together: prompts of one token limit and the same stop strings."""
+    stops: dict[Ask, tuple[str, ...]] = {}
+    for ask, strings in wanted:
+        stops[ask] = strings if stops.get(ask, strings) == strings else ()
+    batches: dict[tuple[int, tuple[str, ...]], list[Ask]] = {}
+    for ask, strings in stops.items():
+        batches.setdefault((ask.max_new_tokens, strings), []).append(ask)
+    return batches
+
+
+def _asked(point: Point, prompts: Sequence[Rendered], budget: int, stops: tuple[str, ...]) -> list[Any]:
+    """What identifies a batch in the journal."""
+    return [point.identity(), [(prompt.text, prompt.is_templated) for prompt in prompts], budget, stops]

@@ -1,0 +1,33 @@
+"""What ``llm.generate`` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from safety_tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+
+
+class AnswerText(str):
+    """A model's answer; as a value in a failure message it shows its length only."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Its length: pytest's messages print representations."""
+        return f"<answer of {len(self)} characters>"
+
+
+def generate(lm: LM, prompts: Sequence[str], settings: Settings, max_new_tokens: int | None) -> list[str]:
+    """Greedy answers of the unperturbed model, rendered as the measurements render them."""
+    from safety_tasks.harness.request import engine_of
+    from safety_tasks.prompts import Message
+
+    engine, system = engine_of(lm), settings.system_prompt
+    opening = [] if system is None else [Message("system", system)]
+    rendered = [engine.render([*opening, Message("user", text)], settings) for text in prompts]
+    budget = engine.token_budget(rendered, max_new_tokens or settings.max_new_tokens)
+    return [AnswerText(completion.text) for completion in engine.generate(rendered, budget, ())]
