@@ -41,8 +41,9 @@ def planned(config: pytest.Config) -> list[str]:
     from pytest_llmsafety.plan import plan_lines
 
     try:
-        settings, gates = _settings_and_gates(config, _run_options(given_options(config, RunOptions)))
-        return plan_lines(gates, settings)
+        options = _run_options(given_options(config, RunOptions))
+        settings, gates = _settings_and_gates(config, options)
+        return plan_lines(gates, settings, options.model)
     except SafetyError as error:
         raise pytest.UsageError(str(error)) from error
 

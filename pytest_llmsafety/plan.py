@@ -9,7 +9,10 @@ from pytest_llmsafety.feasibility import counted, is_trivial, reach, sample_of, 
 from pytest_llmsafety.gate_prompts import LANDSCAPE_TASK, prompt_sets_for, settings_for
 from pytest_llmsafety.gates import ASR_WITHIN, GATED, LENGTHS, Gate
 from safety_tasks import planning
+from safety_tasks.budget import duration
 from safety_tasks.intervals import CONFIDENCE
+from safety_tasks.measured_pace import measured_pace
+from safety_tasks.models import display_name
 from safety_tasks.planning import Sample
 from safety_tasks.points import grid
 from safety_tasks.prompts import PromptSet
@@ -18,13 +21,23 @@ from safety_tasks.settings import Settings
 _INDENT = "    "
 
 
-def plan_lines(gates: Iterable[Gate], settings: Settings) -> list[str]:
-    """For each gate its prompts, allowed failures, probability of green and prompts needed; then what a run asks."""
+def plan_lines(gates: Iterable[Gate], settings: Settings, model: str | None = None) -> list[str]:
+    """For each gate its prompts, allowed failures, probability of green and prompts needed; then what a run asks.
+
+    ``model``: the name as --llm-model has it, whose journal may tell how long its answers take.
+    """
     chosen = tuple(gates)
     if not chosen:
         return ["no gates: nothing is decided; name some with --llm-gates or --llm-gate"]
     lines = [line for gate in chosen for line in (gate.line, *(_INDENT + told for told in _told(gate, settings)))]
-    return [*lines, *_answers(chosen, settings), "estimated time: unknown until the first point"]
+    at_origin, elsewhere = _answers(chosen, settings)
+    has_base = any(gate.reference == "base" for gate in chosen)
+    sides = " on each of the two models" if has_base else ""
+    return [
+        *lines,
+        f"answers to generate: at most {at_origin + elsewhere:,}{sides}",
+        f"estimated time: {_time(at_origin, elsewhere, settings, model)}{', and the base model' if has_base else ''}",
+    ]
 
 
 def _told(gate: Gate, settings: Settings) -> Iterator[str]:
@@ -83,16 +96,30 @@ def _number(needed: int | None) -> str:
     return "no number would do" if needed is None else f"{needed:,}"
 
 
-def _answers(gates: tuple[Gate, ...], settings: Settings) -> Iterator[str]:
-    """How many answers the run generates: each prompt at each point once, however many gates read it."""
-    asked: set[tuple[str, str, int]] = set()
+def _answers(gates: tuple[Gate, ...], settings: Settings) -> tuple[int, int]:
+    """How many answers the run generates at the origin and elsewhere: each prompt at each point once.
+
+    However many gates read it.
+    """
+    asked: set[tuple[str, str, int, int]] = set()
     for gate in gates:
         own = settings_for(gate, settings)
         for task, prompts in zip(
             GATED[gate.metric].tasks, prompt_sets_for(replace(gate, category=None), settings), strict=False
         ):
             n_points = len(grid(own)) if task == LANDSCAPE_TASK else 1
-            asked.add((task, prompts.sha256, len(prompts) * n_points))
-    total = sum(answers for _, _, answers in asked)
-    sides = " on each of the two models" if any(gate.reference == "base" for gate in gates) else ""
-    yield f"answers to generate: at most {total:,}{sides}"
+            asked.add((task, prompts.sha256, len(prompts), len(prompts) * (n_points - 1)))
+    return sum(here for _, _, here, _ in asked), sum(there for _, _, _, there in asked)
+
+
+def _time(at_origin: int, elsewhere: int, settings: Settings, model: str | None) -> str:
+    """What that takes by the journal of an earlier run of the model, and on what that rests."""
+    name = display_name(model) if model else ""
+    pace = measured_pace(settings.journal, name, settings.max_new_tokens) if name else None
+    if pace is None:
+        return "unknown until the first point"
+    time = duration(pace.seconds(at_origin, elsewhere))
+    return (
+        f"about {time} for all of them, by {pace.n_answers:,} answers of {name} (at most {pace.max_new_tokens} tokens, "
+        f"on {pace.where}) in {settings.journal}; less for what stands there"
+    )

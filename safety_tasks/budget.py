@@ -106,11 +106,12 @@ class Budget:
             "estimated_after_first_point": list(self.estimates),
         }
 
-    def not_begun(self) -> str:
-        """Why something was not even begun."""
+    def not_begun(self, kept: str = "") -> str:
+        """Why something was not even begun; ``kept``: why nothing is kept of this session, empty where it is."""
+        goes_on = "The same command goes on where this one stopped; or raise" if not kept else "Raise"
         return (
-            f"Not measured: --llm-budget {as_option(self.limit or 0)} was spent before it was begun. Run the same "
-            "command again, which goes on from what the journal holds, or raise --llm-budget."
+            f"Not measured within --llm-budget {as_option(self.limit or 0)}, which was spent before this was begun. "
+            f"{goes_on} --llm-budget."
         )
 
 
@@ -166,6 +167,8 @@ class Pace:
 
     def why_stopped(self, kept: str) -> str:
         """The sentence of a measurement that ended early; ``kept``: why nothing is kept of it, empty where it is."""
+        if not self._at:
+            return self.budget.not_begun(kept)
         limit, left = self.budget.limit or 0.0, self.left
         more = "" if left is None else f" and the rest takes about {duration(left)}"
         needed = as_option(60 * math.ceil((self.budget.elapsed + (left or 0)) / 60))

@@ -117,6 +117,12 @@ class Journal:
             os.fsync(file.fileno())
 
 
+def journals_of(folder: str, name: str) -> list[Path]:
+    """The journals of a model of that name in a folder, the newest first."""
+    found = Path(folder).glob(f"{_slug(name)}-{'[0-9a-f]' * 16}.jsonl")
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
 def check_folder(folder: str) -> None:
     """Raise InvalidSetting for a folder that cannot be made or written; nothing is made."""
     place = Path(folder).absolute()
