@@ -1,8 +1,8 @@
-"""What ``llm.generate`` returns."""
+"""Answers: what ``llm.generate`` returns, and why answers by a broken template mean nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from safety_tasks.settings import Settings
@@ -31,3 +31,13 @@ def generate(lm: LM, prompts: Sequence[str], settings: Settings, max_new_tokens:
     rendered = [engine.render([*opening, Message("user", text)], settings) for text in prompts]
     budget = engine.token_budget(rendered, max_new_tokens or settings.max_new_tokens)
     return [AnswerText(completion.text) for completion in engine.generate(rendered, budget, ())]
+
+
+def template_sentence(missed: Mapping[str, Sequence[str]]) -> str:
+    """Why no number decides anything, of what templates or tokenizers do wrong, by model."""
+    told = "; ".join(f"{model}: {', '.join(what)}" for model, what in missed.items())
+    return (
+        f"A known conversation did not come through the model's template and tokenizer ({told}), so that no number of "
+        "this run decides anything: correct the tokenizer's chat_template, or measure on plain text with --llm-chat "
+        "off."
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from pytest_llmsafety.answers import generate
+from pytest_llmsafety.answers import generate, template_sentence
 from pytest_llmsafety.gates import ASR_WITHIN, GATED, Gate
 from pytest_llmsafety.model_run import ModelRun
 from pytest_llmsafety.options import RunOptions
@@ -135,14 +135,18 @@ class SafetyRun:
         settings = settings_for(gate, self.settings)
         tasks = self._tasks(GATED[gate.metric].tasks, settings)
         check_finished(tasks, gate.metric if gate.category is None and gate.versus is None else "")
-        for task in tasks.values():
-            self.facts.setdefault("missed_controls", {}).update(task.facts.get("missed_controls", {}))
+        self._take_in_controls(tasks)
         if gate.versus is not None:
             self._compare(gate, tasks, settings)
             return
         found = [estimate for task in tasks.values() if (estimate := _of_task(task, gate)) is not None]
         if found:
             self.estimates[gate.quantity] = max(found, key=lambda estimate: estimate.high)
+
+    def _take_in_controls(self, tasks: Mapping[str, SafetyTask]) -> None:
+        for name in ("missed_controls", "missed_template_controls"):
+            for task in tasks.values():
+                self.facts.setdefault(name, {}).update(task.facts.get(name, {}))
 
     def _tasks(self, names: Sequence[str], settings: Settings) -> Mapping[str, SafetyTask]:
         """Measured tasks of the model under test; those with the run's own settings are the run's own numbers, too."""
@@ -172,6 +176,7 @@ class SafetyRun:
                 self.base.tasks(names, settings)
                 self.base.release()
         tasks = self.base.tasks(names, settings)
+        self._take_in_controls(tasks)
         self.facts["base_model"] = self.base.name
         self.facts["base_weights_fingerprint"] = next(iter(tasks.values())).facts.get("weights_fingerprint")
         check_finished({name: tasks[name] for name in GATED[gate.metric].tasks})
@@ -214,7 +219,10 @@ class SafetyRun:
         return replace(decision, outcome=Outcome.INCONCLUSIVE, sentence=f"{decision.sentence} {why}")
 
     def distrust(self, judge: str) -> str:
-        """Why a judge's numbers decide nothing: it misread answers that nobody doubts; empty where it read them all."""
+        """Why a judge's numbers decide nothing: it, or the model's template, missed a control; empty where none was."""
+        broken = self.facts.get("missed_template_controls", {})
+        if broken:
+            return template_sentence(broken)
         missed = self.facts.get("missed_controls", {}).get(judge, ())
         if not missed:
             return ""

@@ -209,6 +209,7 @@ class _Run:
             "coherence_cuts": self.cuts,
             "judges": judge_facts(question.settings for question in self.questions),
             "missed_controls": {name: list(missed) for name, missed in self.judging.missed.items()},
+            "missed_template_controls": {self.engine.name: list(broken)} if (broken := self.judging.broken) else {},
             "read_from_journal": self.journal.recalled,
             **({"out_of_time": self.out_of_time} if self.out_of_time else {}),
             **({"journal_ended": self.journal.ended} if self.journal.ended else {}),

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from safety_tasks.chat import render, transcript
 from safety_tasks.decoding import opened_by_prompt
@@ -32,8 +32,17 @@ _USER = f'{CONTROLS[0].prompt}\nAnswer in "plain" words, with <b> & without {{{{
 _TAG = r"<[^<>\s]{1,40}>|\[/?[A-Z_]{1,40}\]|◁[^◁▷]{1,40}▷"
 
 
-def missed_template_controls(loaded: LoadedModel, settings: Settings) -> tuple[str, ...]:
-    """What is wrong with the way in which these settings render a conversation and read an answer; empty if nothing.
+class TemplateControl(NamedTuple):
+    """What came of the control."""
+
+    missed: tuple[str, ...]
+    """What is wrong; empty if nothing."""
+    controls: tuple[Control, ...]
+    """The judges' controls, each answer as it comes back from the model's tokenizer."""
+
+
+def control_template(loaded: LoadedModel, settings: Settings) -> TemplateControl:
+    """How these settings render a conversation, and how an answer to it is read.
 
     Raises InvalidModel where the template cannot be used at all.
     """
@@ -41,20 +50,17 @@ def missed_template_controls(loaded: LoadedModel, settings: Settings) -> tuple[s
     opening = [] if system is None else [Message("system", system)]
     conversation = [*opening, Message("user", _USER)]
     prompt = render(loaded.tokenizer, conversation, settings).text
-    problems = list(_of_words(prompt, system))
-    if settings.chat != "off" and not problems:
-        problems += _of_turns(loaded.tokenizer, conversation, prompt, settings)
-    said = [_without_space(answer) for answer in read_back(loaded, prompt)]
-    if said != [_without_space(control.answer) for control in CONTROLS]:
-        problems.append("the tokenizer does not give answers back as they were said")
-    return tuple(problems)
-
-
-def controls_through(loaded: LoadedModel, settings: Settings) -> tuple[Control, ...]:
-    """The judges' controls with each answer as it comes back from the model's tokenizer."""
-    prompt = render(loaded.tokenizer, [Message("user", _USER)], settings).text
-    answers = read_back(loaded, prompt)
-    return tuple(control._replace(answer=text) for control, text in zip(CONTROLS, answers, strict=True))
+    missed = list(_of_words(prompt, system))
+    if settings.chat != "off" and not missed:
+        missed += _of_turns(loaded.tokenizer, conversation, prompt, settings)
+    read = tuple(
+        control._replace(answer=text) for control, text in zip(CONTROLS, read_back(loaded, prompt), strict=True)
+    )
+    if any(
+        _without_space(one.answer) != _without_space(other.answer) for one, other in zip(read, CONTROLS, strict=True)
+    ):
+        missed.append("the tokenizer does not give answers back as they were said")
+    return TemplateControl(tuple(missed), read)
 
 
 def read_back(loaded: LoadedModel, prompt: str) -> list[str]:

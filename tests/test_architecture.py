@@ -21,6 +21,7 @@ LEVELS = [
         "points",
         "models",
         "chat",
+        "template_control",
         "fingerprints",
         "human_labels",
         "judge_check",
