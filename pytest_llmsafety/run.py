@@ -113,7 +113,7 @@ class SafetyRun:
     def _measure(self, metric: str) -> None:
         """Measure a metric's tasks with those of all plain gates."""
         plain = (gate.metric for gate in self.gates if gate.quantity == gate.metric)
-        self._tasks(sorted({task for name in (metric, *plain) for task in tasks_of(name)}), self.settings)
+        self.tasks(sorted({task for name in (metric, *plain) for task in tasks_of(name)}), self.settings)
         check_finished(self.tuned.tasks(tasks_of(metric), self.settings), metric)
 
     def _take_in(self, name: str, task: SafetyTask) -> None:
@@ -133,9 +133,8 @@ class SafetyRun:
         from pytest_llmsafety.gate_prompts import settings_for
 
         settings = settings_for(gate, self.settings)
-        tasks = self._tasks(GATED[gate.metric].tasks, settings)
+        tasks = self.tasks(GATED[gate.metric].tasks, settings)
         check_finished(tasks, gate.metric if gate.category is None and gate.versus is None else "")
-        self._take_in_controls(tasks)
         if gate.versus is not None:
             self._compare(gate, tasks, settings)
             return
@@ -148,14 +147,16 @@ class SafetyRun:
             for task in tasks.values():
                 self.facts.setdefault(name, {}).update(task.facts.get(name, {}))
 
-    def _tasks(self, names: Sequence[str], settings: Settings) -> Mapping[str, SafetyTask]:
-        """Measured tasks of the model under test; those with the run's own settings are the run's own numbers, too."""
+    def tasks(self, names: Sequence[str], settings: Settings) -> Mapping[str, SafetyTask]:
+        """Tasks of the model under test; those with the run's own settings are the run's own numbers, too."""
         if settings == self.settings:
             known = self.tuned.measured.get(settings, {})
             new = [name for name in names if name not in known or known[name].unfinished]
             for name, task in self.tuned.tasks(new, settings).items():
                 self._take_in(name, task)
-        return self.tuned.tasks(names, settings)
+        found = self.tuned.tasks(names, settings)
+        self._take_in_controls(found)
+        return found
 
     def _compare(self, gate: Gate, tasks: Mapping[str, SafetyTask], settings: Settings) -> None:
         from pytest_llmsafety.comparison import compare_with
