@@ -18,13 +18,12 @@ def sections_of(config: pytest.Config, report: Report) -> tuple[tuple[Section, .
     """What the hook's implementations return, in the order of their registration; and what is wrong with it."""
     sections: list[Section] = []
     problems: list[str] = []
-    for implementation in config.hook.pytest_llmsafety_report_section.get_hookimpls():
-        name = implementation.plugin_name
-        others = [plugin for plugin in config.pluginmanager.get_plugins() if plugin is not implementation.plugin]
+    plugins = {one.plugin_name: one.plugin for one in config.hook.pytest_llmsafety_report_section.get_hookimpls()}
+    for name, plugin in plugins.items():  # one by one, so that one that fails takes no other with it
+        others = [other for other in plugins.values() if other is not plugin]
         try:
-            for found in config.pluginmanager.subset_hook_caller(_HOOK, others)(config=config, report=report):
-                if found is not None:
-                    sections.append(_section(found))
+            returned = config.pluginmanager.subset_hook_caller(_HOOK, others)(config=config, report=report)
+            sections += map(_section, returned)
         except Exception as error:  # whatever a conftest raises, the report is written all the same
             problems.append(without_secrets(f"{_HOOK} of {name}: {type(error).__name__}: {error}"))
     return tuple(sections), problems
