@@ -31,12 +31,11 @@ def plan_lines(gates: Iterable[Gate], settings: Settings, model: str | None = No
         return ["no gates: nothing is decided; name some with --llm-gates or --llm-gate"]
     lines = [line for gate in chosen for line in (gate.line, *(_INDENT + told for told in _told(gate, settings)))]
     at_origin, elsewhere = _answers(chosen, settings)
-    has_base = any(gate.reference == "base" for gate in chosen)
-    sides = " on each of the two models" if has_base else ""
+    sides = " on each of the two models" if any(gate.reference == "base" for gate in chosen) else ""
     return [
         *lines,
         f"answers to generate: at most {at_origin + elsewhere:,}{sides}",
-        f"estimated time: {_time(at_origin, elsewhere, settings, model)}{', and the base model' if has_base else ''}",
+        f"estimated time: {_time(at_origin, elsewhere, settings, model, sides)}",
     ]
 
 
@@ -112,14 +111,12 @@ def _answers(gates: tuple[Gate, ...], settings: Settings) -> tuple[int, int]:
     return sum(here for _, _, here, _ in asked), sum(there for _, _, _, there in asked)
 
 
-def _time(at_origin: int, elsewhere: int, settings: Settings, model: str | None) -> str:
+def _time(at_origin: int, elsewhere: int, settings: Settings, model: str | None, sides: str) -> str:
     """What that takes by the journal of an earlier run of the model, and on what that rests."""
     name = display_name(model) if model else ""
     pace = measured_pace(settings.journal, name, settings.max_new_tokens) if name else None
     if pace is None:
         return "unknown until the first point"
     time = duration(pace.seconds(at_origin, elsewhere))
-    return (
-        f"about {time} for all of them, by {pace.n_answers:,} answers of {name} (at most {pace.max_new_tokens} tokens, "
-        f"on {pace.where}) in {settings.journal}; less for what stands there"
-    )
+    basis = f"{pace.n_answers:,} answers of {name} (at most {pace.max_new_tokens} tokens, on {pace.where})"
+    return f"about {time} for all of them{sides}, by {basis} in {settings.journal}; less for what stands there"

@@ -42,7 +42,7 @@ def measured_pace(folder: str, name: str, max_new_tokens: int) -> MeasuredPace |
 
 def _pace(path: Path, max_new_tokens: int) -> MeasuredPace | None:
     lines = [line for line in _lines(path) if line.get("kind") == "completions"]
-    timed = [line for line in lines if line.get("seconds") and line.get("results")]
+    timed = [line for line in lines if line.get("seconds") and "max_new_tokens" in line and line.get("results")]
     limit = max((line["max_new_tokens"] for line in timed if line["max_new_tokens"] <= max_new_tokens), default=0)
     timed = [line for line in timed if line["max_new_tokens"] == limit]
     if not timed:

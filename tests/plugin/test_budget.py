@@ -5,12 +5,18 @@ from __future__ import annotations
 import json
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from pytest_llmsafety.gate_lines import parse_gates
+from pytest_llmsafety.gate_prompts import expanded
+from pytest_llmsafety.plan import plan_lines
 from pytest_llmsafety.testing import FakeModel
 from safety_tasks.budget import Budget, Pace, as_option, duration, seconds_of
 from safety_tasks.errors import InvalidSetting
+from safety_tasks.measured_pace import measured_pace
 from safety_tasks.measurement import Question, measure
 from safety_tasks.points import ORIGIN, grid
 from safety_tasks.prompts import load_prompts
@@ -239,6 +245,9 @@ def test_a_fixture_that_needs_what_is_missing_is_red_and_says_the_same(
 
 
 SEES = """
+from pytest_llmsafety.gate_lines import parse_gates
+from pytest_llmsafety.gate_prompts import expanded
+from pytest_llmsafety.plan import plan_lines
 from pytest_llmsafety.testing import FakeModel
 
 SEEN = []
@@ -305,9 +314,51 @@ def test_the_same_command_goes_on_where_it_stopped_until_all_is_measured(pyteste
         result = pytester.runpytest_inprocess(*REAL, AT_ONCE)
         result.assert_outcomes(passed=1, failed=1)
         result.stdout.fnmatch_lines([told])
-    last = pytester.runpytest_inprocess(*REAL, AT_ONCE)
-    last.assert_outcomes(passed=2)  # the last point, and all others from the journal
+    plan = pytester.runpytest_inprocess(*REAL, "--llm-plan")
+    by = "by 120 answers of tiny-aligned (at most 8 tokens, on cpu) in .llmsafety/journal; less for what stands there"
+    plan.stdout.fnmatch_lines(["answers to generate: at most 200", f"estimated time: * for all of them, {by}"])
     free = pytester.runpytest_inprocess(*REAL)
     free.assert_outcomes(passed=2)
     facts = json.loads((pytester.path / ".llmsafety" / "report.json").read_text())["facts"]
-    assert facts["time"]["answers_generated"] == 0, "the journal of a limited session is that of any other"
+    assert facts["time"]["answers_generated"] == 40, "the last point: the journal of a limited session is anyone's"
+
+
+# -- the plan's time --------------------------------------------------------------------------------------------------
+
+
+def journal(folder: Path, *lines: dict[str, object], name: str = "my-model") -> None:
+    folder.mkdir(exist_ok=True)
+    head = {"kind": "run", "identity": {"device": "cuda:0"}}
+    text = "\n".join(json.dumps(line) for line in (head, *lines))
+    (folder / f"{name}-{'0' * 16}.jsonl").write_text(text + '\n{"kind": "completions", "torn')
+
+
+def batch(alpha: float, answers: int, seconds: float, limit: int = 512) -> dict[str, object]:
+    results = [{}] * answers
+    return {"kind": "completions", "alpha": alpha, "seconds": seconds, "max_new_tokens": limit, "results": results}
+
+
+def test_the_plan_estimates_the_time_from_the_models_own_journal(tmp_path: Path) -> None:
+    gates = expanded(parse_gates(["attack_success_rate <= 0.05", "mean_safety >= 0.5"]), Settings())
+    settings = Settings(journal=str(tmp_path / "journal"), points=3, directions=1)
+    unknown = "estimated time: unknown until the first point"
+    assert plan_lines(gates, settings, "my/model")[-1] == unknown
+    journal(tmp_path / "journal", batch(0, 100, 100.0), batch(0.5, 50, 100.0), batch(0.5, 50, 900.0, limit=8))
+    # 280 answers at the origin at a second each, 160 elsewhere at two
+    assert plan_lines(gates, settings, "my/model")[-1] == (
+        "estimated time: about 10 min for all of them, by 150 answers of my/model (at most 512 tokens, on cuda:0) in "
+        f"{tmp_path / 'journal'}; less for what stands there"
+    )
+    assert plan_lines(gates, settings, "another/model")[-1] == unknown
+    assert plan_lines(gates, settings)[-1] == unknown, "no model, no journal of it"
+    assert plan_lines(gates, replace(settings, journal="off"), "my/model")[-1] == unknown
+    shorter = plan_lines(gates, replace(settings, max_new_tokens=100), "my/model")[-1]
+    assert "by 50 answers of my/model (at most 8 tokens" in shorter, (
+        "answers of more tokens than asked for are no basis"
+    )
+
+
+def test_a_journal_without_times_is_no_basis(tmp_path: Path) -> None:
+    old = {"kind": "completions", "alpha": 0, "results": [{}]}
+    journal(tmp_path / "journal", old, {"kind": "verdicts", "results": ["refused"]})
+    assert measured_pace(str(tmp_path / "journal"), "my/model", 512) is None
