@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pytest_llmsafety.gate_prompts import LANDSCAPE_TASK
 from pytest_llmsafety.gates import GATED, Gate
-from safety_tasks.errors import OutOfTime
+from safety_tasks.errors import OutOfTime, SafetyError
 
 if TYPE_CHECKING:
     from pytest_llmsafety.run import SafetyRun
@@ -18,16 +17,21 @@ if TYPE_CHECKING:
 def measure_origin_first(run: SafetyRun) -> None:
     """Where the time is limited: all that gates read at the origin, of both models, before any weight moves.
 
-    Nothing is done where every gate needs a landscape, or none does. Its batches are those of an unlimited session,
-    so that the journal serves both.
+    Nothing is done where every gate needs a landscape, or none does, or all are plain: what plain gates need is one
+    measurement, which begins at the origin. Batches are those of an unlimited session, so that the journal serves both.
     """
     cheap = [gate for gate in run.gates if not _needs_landscape(gate)]
-    if run.budget.limit is None or len(cheap) in (0, len(run.gates)):
+    is_one = all(gate.quantity == gate.metric for gate in cheap)
+    if run.budget.limit is None or is_one or len(cheap) == len(run.gates):
         return
     with run.budget.at_origin_only():
         for gate in cheap:
-            with suppress(OutOfTime):
+            try:
                 run.measure(gate.quantity, gate)
+            except OutOfTime:
+                continue
+            except SafetyError:
+                return  # the gate itself says so in its turn
 
 
 def check_finished(tasks: Mapping[str, SafetyTask], metric: str = "") -> None:
