@@ -81,8 +81,9 @@ class ModelRun:
         Its batches are then the same, and the journal has them.
         """
         known = self.measured.get(settings, {})
-        open_ = [name for name in names if name in known and known[name].unfinished and not self.budget.is_spent]
-        begun = [name for task in open_ for name in known[task].facts["token_budgets"]]
+        may_go_on = not (self.budget.is_spent or self.budget.is_at_origin_only)
+        unfinished = [known[name] for name in names if may_go_on and name in known and known[name].unfinished]
+        begun = [name for task in unfinished for name in task.facts["token_budgets"]]
         return list(dict.fromkeys([*begun, *(name for name in names if name not in known)]))
 
     @contextmanager

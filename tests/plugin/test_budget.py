@@ -259,7 +259,7 @@ def pytest_llmsafety_load_model(config, model):
     return fake
 
 def pytest_sessionfinish():
-    print("SEEN", list(dict.fromkeys(SEEN)))
+    print("SEEN", list(dict.fromkeys(SEEN)), SEEN.count(("fake", False)))
 """
 
 
@@ -274,9 +274,13 @@ def test_a_base_model_is_measured_at_the_origin_before_any_landscape(pytester: p
         "--llm-gate=basin_width / base >= 0.5",
         "--llm-gate=attack_success_rate - base <= 0.05",
         "--llm-gate=basin_width >= 0.2",
+        "--llm-gate=attack_success_rate <= 0.05",
+        "--llm-gate=unscored_rate <= 0.05",
     )
-    result.assert_outcomes(passed=3)
-    result.stdout.fnmatch_lines(["*SEEN [[]('fake', False), ('base', False), ('fake', True), ('base', True)[]]*"])
+    result.assert_outcomes(passed=5)
+    # At the origin: a batch for the base's gate, two for the plain ones, and without a journal these once more.
+    seen = "('fake', False), ('base', False), ('fake', True), ('base', True)"
+    result.stdout.fnmatch_lines([f"*SEEN [[]{seen}[]] 5*"])
 
 
 def test_what_is_no_time_is_a_usage_error(session: Session) -> None:
