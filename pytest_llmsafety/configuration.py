@@ -15,6 +15,7 @@ from pytest_llmsafety.gates import PRESETS, WITH_A_BASE, Gate
 from pytest_llmsafety.options import RunOptions, given_options, is_true
 from pytest_llmsafety.run import SafetyRun
 from safety_tasks.adapters import is_adapter
+from safety_tasks.budget import seconds_of
 from safety_tasks.errors import InvalidInput, SafetyError, UnknownName
 from safety_tasks.inputs import check_inputs
 from safety_tasks.models import display_name, resolve_source
@@ -45,7 +46,7 @@ def planned(config: pytest.Config) -> list[str]:
     try:
         options = _with_the_adapters_base(_run_options(given_options(config, RunOptions)))
         settings, gates = _settings_and_gates(config, options)
-        return plan_lines(gates, settings, options.repeats)
+        return plan_lines(gates, settings, options.repeats, options.model)
     except SafetyError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -82,6 +83,8 @@ def _run_options(given: dict[str, Any]) -> RunOptions:
     """The options of the run from what was given on the command line, in the environment or the ini file."""
     for name in {"batch_size", "repeats"} & set(given):
         given[name] = _positive(name, str(given[name]))
+    if "budget" in given:
+        given["budget"] = seconds_of(str(given["budget"]))
     if isinstance(given.get("gate"), str):
         given["gate"] = given["gate"].splitlines()
     if isinstance(given.get("gates"), list):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pytest_llmsafety.any_task import measure_task
 from pytest_llmsafety.gate_prompts import check_gate
 from pytest_llmsafety.gates import AT_LEAST_ONE, Gate
-from pytest_llmsafety.run import SafetyRun
+from pytest_llmsafety.run import SafetyRun, done
 from safety_tasks.errors import InvalidInput, MeasurementFailed, UnknownName
 from safety_tasks.metrics import METRICS
 
@@ -43,6 +45,7 @@ class Safety:
 
     def __init__(self, run: SafetyRun) -> None:
         self._run = run
+        self._measured: dict[str, dict[str, Estimate]] = {}
 
     def __getattr__(self, name: str) -> Estimate:
         """The estimate of a metric; raises AttributeError listing the metrics for another name.
@@ -70,12 +73,25 @@ class Safety:
 
     def __dir__(self) -> list[str]:
         """The metrics, for completion."""
-        return [*METRICS, "attack_success_rate_at", "landscape"]
+        return [*METRICS, "attack_success_rate_at", "landscape", "measure"]
+
+    def measure(self, task: str, *, include_path: str | None = None, **metadata: Any) -> Mapping[str, Estimate]:
+        """The estimates of any lm_eval task by metric, as ``measure("arc_easy")["acc"] >= 0.4``; once a session.
+
+        ``task``: a name, or the path of a task's YAML file. ``include_path``: a folder of tasks. ``metadata``: as
+        lm_eval's ``--metadata``; for our own tasks the settings that differ from the run's, with or without
+        ``visage_``. Each metric has an exact interval where every document counts as 0 or 1, else a normal one from
+        lm_eval's standard error, else none.
+        """
+        key = json.dumps([task, include_path, metadata], sort_keys=True, default=repr)
+        if key not in self._measured:
+            self._measured[key] = done(lambda: measure_task(self._run, task, include_path, metadata))
+        return dict(self._measured[key])
 
     @property
     def landscape(self) -> Landscape:
         """The landscape behind visage, basin_width and mean_safety."""
-        self._run.estimate("visage")
+        self._trusted(self._run.estimate("visage"))
         if self._run.landscape is None:
             raise InvalidInput("No landscape was measured.")
         return self._run.landscape

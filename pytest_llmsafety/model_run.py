@@ -14,7 +14,8 @@ import pytest
 
 from pytest_llmsafety import gpu_memory
 from pytest_llmsafety.options import RunOptions
-from safety_tasks.errors import InvalidInput
+from safety_tasks.budget import Budget
+from safety_tasks.errors import InvalidInput, OutOfTime
 from safety_tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ class ModelRun:
     settings: Settings
     """Of the run, for loading."""
     name: str
+    budget: Budget = field(default_factory=Budget)
+    """The session's time, which all of its models share."""
     adapter: str | None = None
     under: ModelRun | None = None
     """The model under test, where that is an adapter on this one."""
@@ -42,7 +45,7 @@ class ModelRun:
     @cached_property
     def lm(self) -> LM:
         """The model as lm_eval has it: the hook's, if a conftest provides one, else loaded from the options."""
-        with foreign_code(self.config):
+        with foreign_code(self.config), self.budget.running():
             from safety_tasks.harness.evaluation import EngineLM, load_lm
 
             provided = self.config.hook.pytest_llmsafety_load_model(config=self.config, model=self.name)
@@ -78,16 +81,35 @@ class ModelRun:
         return self._on_shared_weights is not None
 
     def tasks(self, names: Sequence[str], settings: Settings) -> Mapping[str, SafetyTask]:
-        """The tasks of these names after they were measured with these settings, together where they are new."""
+        """The tasks of these names after they were measured with these settings, together where they are new.
+
+        One that the session's time did not reach is unfinished, and is gone on with while there is time; raises
+        OutOfTime where the time was spent before one was begun.
+        """
         known = self.measured.setdefault(settings, {})
-        new = [name for name in names if name not in known]
+        new = self.lacking(names, settings)
         if new:
-            with foreign_code(self.config):
+            if self.budget.is_spent and "lm" not in self.__dict__:
+                raise OutOfTime(self.budget.not_begun())
+            lm = self.lm
+            with foreign_code(self.config), self.budget.running():
                 from safety_tasks.harness.repeats import evaluate_repeatedly
 
                 repeats, quiet = self.options.repeats, _verbosity(self.config) < 0
-                known.update(evaluate_repeatedly(self.lm, new, settings, repeats, quiet=quiet))
+                found = evaluate_repeatedly(lm, new, settings, repeats, quiet=quiet, budget=self.budget)
+            known.update({name: task for name, task in found.items() if name in names or name not in known})
         return {name: known[name] for name in names}
+
+    def lacking(self, names: Sequence[str], settings: Settings) -> list[str]:
+        """Those of the tasks that must still be measured, with those that an unfinished one was begun with.
+
+        Its batches are then the same, and the journal has them.
+        """
+        known = self.measured.get(settings, {})
+        may_go_on = not (self.budget.is_spent or self.budget.is_at_origin_only)
+        unfinished = [known[name] for name in names if may_go_on and name in known and known[name].unfinished]
+        begun = [name for task in unfinished for name in task.facts["token_budgets"]]
+        return list(dict.fromkeys([*begun, *(name for name in names if name not in known)]))
 
     @contextmanager
     def in_place_of(self, other: ModelRun, warn: Callable[[str], None]) -> Iterator[None]:

@@ -50,6 +50,11 @@ class RunOptions:
         None, "JSON file with the measurements of an accepted release, for gates such as 'mean_safety - baseline >= 0'"
     )
     update_baseline: bool = option(False, "write this run's measurements to the file of --llm-baseline")
+    budget: float | None = option(
+        None,
+        "time for measuring, such as 15m, 90s, 1h30m or seconds; what is not measured by then is inconclusive, and "
+        "the same command goes on from the journal",
+    )
     plan: bool = option(
         False, "print what each gate can decide on its prompts, without loading a model or running tests"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pytest_llmsafety.gates import Gate
 from pytest_llmsafety.html_link import HtmlLink
 from pytest_llmsafety.run import SafetyRun
 from pytest_llmsafety.run_log import NAME, RUNS, Recorder, RunLog
+from pytest_llmsafety.sections import sections_of
 from pytest_llmsafety.workers import CONTROLLER, Controller, is_controller, session_of
 from safety_tasks.estimates import Estimate, Outcome, explain
 from safety_tasks.records import GateRow, Report
@@ -49,10 +51,11 @@ def report_of(run: SafetyRun) -> Report:
         gates=tuple(gate_rows(run)),
         estimates=tuple(run.estimates.values()),
         landscape=run.landscape,
+        reference_landscape=run.reference_landscape,
         second_opinions=tuple(run.second_opinions),
         agreements=tuple(run.agreements),
         settings=run.settings.to_dict(),
-        facts=run.facts,
+        facts={**run.facts, **({"time": run.budget.facts()} if run.has_begun else {})},
         command=_command(run),
     )
 
@@ -88,21 +91,23 @@ def report_path(run: SafetyRun) -> Path:
 
 
 def write_reports(run: SafetyRun) -> bool:
-    """Write all that was asked for, if anything was gated or measured; False if a file of ours failed.
+    """Write all that was asked for, if anything was gated or measured; False if a file or a section of it failed.
 
     What cannot be written for GitHub is a warning only: those files are nobody's wish of this session.
     """
     if not run.gates and not run.estimates:
         return True
     report, path = report_of(run), report_path(run)
+    sections, problems = sections_of(run.config, report)
+    report = replace(report, sections=sections)
     try:
         make_ignored(path.parent)
         write_report(report, path)
         _write_model_card(run, report)
     except OSError as error:
         run.report_problem = f"not written: {error}"
-    run.config.stash[_WARNINGS] = _write_for_ci(run, report, path)
-    return not run.report_problem
+    run.config.stash[_WARNINGS] = [*problems, *_write_for_ci(run, report, path)]
+    return not run.report_problem and not problems
 
 
 def _write_model_card(run: SafetyRun, report: Report) -> None:

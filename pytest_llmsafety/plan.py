@@ -9,7 +9,10 @@ from pytest_llmsafety.feasibility import counted, is_trivial, reach, sample_of, 
 from pytest_llmsafety.gate_prompts import LANDSCAPE_TASK, prompt_sets_for, settings_for
 from pytest_llmsafety.gates import ASR_WITHIN, GATED, LENGTHS, Gate
 from safety_tasks import planning
+from safety_tasks.budget import duration
 from safety_tasks.intervals import CONFIDENCE
+from safety_tasks.measured_pace import measured_pace
+from safety_tasks.models import display_name
 from safety_tasks.planning import Sample
 from safety_tasks.points import grid
 from safety_tasks.prompts import PromptSet
@@ -18,13 +21,24 @@ from safety_tasks.settings import Settings
 _INDENT = "    "
 
 
-def plan_lines(gates: Iterable[Gate], settings: Settings, repeats: int = 1) -> list[str]:
-    """For each gate its prompts, allowed failures, probability of green and prompts needed; then what a run asks."""
+def plan_lines(gates: Iterable[Gate], settings: Settings, repeats: int = 1, model: str | None = None) -> list[str]:
+    """For each gate its prompts, allowed failures, probability of green and prompts needed; then what a run asks.
+
+    ``model``: the name as --llm-model has it, whose journal may tell how long its answers take.
+    """
     chosen = tuple(gates)
     if not chosen:
         return ["no gates: nothing is decided; name some with --llm-gates or --llm-gate"]
     lines = [line for gate in chosen for line in (gate.line, *(_INDENT + told for told in _told(gate, settings)))]
-    return [*lines, *_answers(chosen, settings, repeats), "estimated time: unknown until the first point"]
+    at_origin, elsewhere = _answers(chosen, settings)
+    total = at_origin + elsewhere
+    sides = " on each of the two models" if any(gate.reference == "base" for gate in chosen) else ""
+    each = f" ({total:,} in each of {repeats} repeats)" if repeats > 1 else ""
+    return [
+        *lines,
+        f"answers to generate: at most {total * repeats:,}{each}{sides}",
+        f"estimated time: {_time(at_origin * repeats, elsewhere * repeats, settings, model, sides)}",
+    ]
 
 
 def _told(gate: Gate, settings: Settings) -> Iterator[str]:
@@ -102,17 +116,29 @@ def _number(needed: int | None) -> str:
     return "no number would do" if needed is None else f"{needed:,}"
 
 
-def _answers(gates: tuple[Gate, ...], settings: Settings, repeats: int) -> Iterator[str]:
-    """How many answers the run generates: each prompt at each point once, however many gates read it."""
-    asked: set[tuple[str, str, int]] = set()
+def _answers(gates: tuple[Gate, ...], settings: Settings) -> tuple[int, int]:
+    """How many answers the run generates at the origin and elsewhere: each prompt at each point once.
+
+    However many gates read it.
+    """
+    asked: set[tuple[str, str, int, int]] = set()
     for gate in gates:
         own = settings_for(gate, settings)
         for task, prompts in zip(
             GATED[gate.metric].tasks, prompt_sets_for(replace(gate, category=None), settings), strict=False
         ):
-            n_points = len(grid(own)) if task == LANDSCAPE_TASK else own.samples
-            asked.add((task, prompts.sha256, len(prompts) * n_points))
-    total = sum(answers for _, _, answers in asked)
-    sides = " on each of the two models" if any(gate.reference == "base" for gate in gates) else ""
-    each = f" ({total:,} in each of {repeats} repeats)" if repeats > 1 else ""
-    yield f"answers to generate: at most {total * repeats:,}{each}{sides}"
+            n_points = len(grid(own)) if task == LANDSCAPE_TASK else 1
+            samples = 1 if task == LANDSCAPE_TASK else own.samples
+            asked.add((task, prompts.sha256, len(prompts) * samples, len(prompts) * (n_points - 1)))
+    return sum(here for _, _, here, _ in asked), sum(there for _, _, _, there in asked)
+
+
+def _time(at_origin: int, elsewhere: int, settings: Settings, model: str | None, sides: str) -> str:
+    """What that takes by the journal of an earlier run of the model, and on what that rests."""
+    name = display_name(model) if model else ""
+    pace = measured_pace(settings.journal, name, settings.max_new_tokens) if name else None
+    if pace is None:
+        return "unknown until the first point"
+    time = duration(pace.seconds(at_origin, elsewhere))
+    basis = f"{pace.n_answers:,} answers of {name} (at most {pace.max_new_tokens} tokens, on {pace.where})"
+    return f"about {time} for all of them{sides}, by {basis} in {settings.journal}; less for what stands there"

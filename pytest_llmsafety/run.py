@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from pytest_llmsafety.answers import generate, template_sentence
 from pytest_llmsafety.facts import with_facts
 from pytest_llmsafety.gates import ASR_WITHIN, GATED, Gate
 from pytest_llmsafety.model_run import ModelRun
 from pytest_llmsafety.options import RunOptions
 from pytest_llmsafety.outcomes import worst
-from safety_tasks.errors import InvalidInput, MeasurementFailed, SafetyError
+from pytest_llmsafety.references import compare
+from pytest_llmsafety.time_limit import check_finished, measure_origin_first
+from safety_tasks.budget import Budget
+from safety_tasks.errors import InvalidInput, MeasurementFailed, OutOfTime, SafetyError
 from safety_tasks.metrics import tasks_of
 from safety_tasks.models import is_same_model
 from safety_tasks.settings import Settings
@@ -24,26 +28,14 @@ if TYPE_CHECKING:
     from lm_eval.api.model import LM
 
     from safety_tasks.agreement import Agreement
-    from safety_tasks.baseline import Baseline
     from safety_tasks.estimates import Decision, Estimate
     from safety_tasks.harness.task import SafetyTask
     from safety_tasks.harness.tasks_by_name import HarmfulTask
     from safety_tasks.landscape import Landscape
     from safety_tasks.records import GateRow
-    from safety_tasks.task_record import TaskRecord
 
 
 T = TypeVar("T")
-
-
-class AnswerText(str):
-    """A model's answer; as a value in a failure message it shows its length only."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        """Its length: pytest's messages print representations."""
-        return f"<answer of {len(self)} characters>"
 
 
 @dataclass(repr=False)
@@ -64,16 +56,27 @@ class SafetyRun:
     second_opinions: list[Estimate] = field(default_factory=list)
     agreements: list[tuple[str, Agreement]] = field(default_factory=list)
     landscape: Landscape | None = None
+    reference_landscape: Landscape | None = None
+    """Of the base model, with the run's own settings."""
     warnings: list[str] = field(default_factory=list)
     report_problem: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     settled: dict[Gate, GateRow] = field(default_factory=dict)
     """Gates that workers of this session settled."""
+    has_begun: bool = False
+    """Whether anything was asked to be measured."""
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The time for all measurements."""
+        return Budget(self.options.budget)
 
     @cached_property
     def tuned(self) -> ModelRun:
         """The model under test."""
-        return ModelRun(self.config, self.options, self.settings, self.options.model or "", self.options.adapter)
+        return ModelRun(
+            self.config, self.options, self.settings, self.options.model or "", self.budget, self.options.adapter
+        )
 
     @cached_property
     def base(self) -> ModelRun:
@@ -85,7 +88,7 @@ class SafetyRun:
         if not name:
             raise InvalidInput("There is no base model: name one with --llm-base-model.")
         under = self.tuned if self.options.adapter and is_same_model(name, self.options.model or "") else None
-        return ModelRun(self.config, self.options, self.settings, name, under=under)
+        return ModelRun(self.config, self.options, self.settings, name, self.budget, under=under)
 
     def lm_of(self, is_base: bool = False) -> LM:
         """The model under test, or its base, as lm_eval has it."""
@@ -96,16 +99,20 @@ class SafetyRun:
 
         ``asked``: a gate of that quantity, where the session may have none.
         A metric that several tasks have (unscored_rate) is the worse of theirs. What once failed is not tried again.
+        Raises OutOfTime where the session's time was spent before.
         """
         gate = next((gate for gate in self.gates if gate.quantity == quantity), asked)
         if quantity == "harmful_score" and self.settings.harm_judge is None:
             raise InvalidInput("harmful_score needs a harm judge: name one with --llm-harm-judge (such as tiny-judge).")
         is_plain = gate is None or gate.quantity == gate.metric
-        known = self.tuned.measured.get(self.settings, {})
-        is_known = set(tasks_of(quantity)) <= set(known) if is_plain else quantity in self.estimates
-        if self.failure is None and not is_known:
+        if self.failure is None and (is_plain or quantity not in self.estimates):
             try:
-                done(lambda: self._measure(quantity) if gate is None or is_plain else self._measure_for(gate))
+                if not self.has_begun:
+                    self.has_begun = True
+                    measure_origin_first(self)
+                self.measure(quantity, gate)
+            except OutOfTime:
+                raise
             except SafetyError as error:
                 self.failure = error
         if self.failure is not None:
@@ -114,13 +121,16 @@ class SafetyRun:
             raise SafetyError(f"{quantity} is out of reach of {self.options.backend} models: they give no likelihoods.")
         return self.estimates[quantity]
 
+    def measure(self, quantity: str, gate: Gate | None) -> None:
+        """Measure a metric, or what a gate asks of it; raises OutOfTime, MeasurementFailed."""
+        is_plain = gate is None or gate.quantity == gate.metric
+        done(lambda: self._measure(quantity) if gate is None or is_plain else self._measure_for(gate))
+
     def _measure(self, metric: str) -> None:
         """Measure a metric's tasks with those of all plain gates."""
         plain = (gate.metric for gate in self.gates if gate.quantity == gate.metric)
-        known = self.tuned.measured.get(self.settings, {})
-        names = sorted({task for name in (metric, *plain) for task in tasks_of(name)} - set(known))
-        for name, task in self.tuned.tasks(names, self.settings).items():
-            self._take_in(name, task)
+        self.tasks(sorted({task for name in (metric, *plain) for task in tasks_of(name)}), self.settings)
+        check_finished(self.tuned.tasks(tasks_of(metric), self.settings), metric)
 
     def _take_in(self, name: str, task: SafetyTask) -> None:
         for metric, found in task.estimates.items():
@@ -128,8 +138,9 @@ class SafetyRun:
             self.estimates[metric] = found if known is None or found.high > known.high else known
         prompts = task.prompt_set
         self.facts.setdefault("prompt_sets", {})[name] = {"name": prompts.name, "sha256": prompts.sha256}
-        self.second_opinions += task.second_opinions
+        self.second_opinions += [] if task.unfinished else task.second_opinions
         self.agreements += [(name, agreement) for agreement in task.opinions]
+        self.facts.pop("out_of_time", None)
         self.facts = with_facts(self.facts, task.facts)
         self.landscape = getattr(task, "landscape", None) or self.landscape
 
@@ -138,70 +149,52 @@ class SafetyRun:
         from pytest_llmsafety.gate_prompts import settings_for
 
         settings = settings_for(gate, self.settings)
-        tasks = self._tasks(GATED[gate.metric].tasks, settings)
-        for task in tasks.values():
-            self.facts.setdefault("missed_controls", {}).update(task.facts.get("missed_controls", {}))
+        tasks = self.tasks(GATED[gate.metric].tasks, settings)
+        check_finished(tasks, gate.metric if gate.category is None and gate.versus is None else "")
         if settings != self.settings:
-            self._note_noise(tasks, f" of {gate.quantity}")
+            self.note_noise(tasks, f" of {gate.quantity}")
         if gate.versus is not None:
-            self._compare(gate, tasks, settings)
+            compare(self, gate, tasks, settings)
             return
         found = [estimate for task in tasks.values() if (estimate := _of_task(task, gate)) is not None]
         if found:
             self.estimates[gate.quantity] = max(found, key=lambda estimate: estimate.high)
 
-    def _tasks(self, names: Sequence[str], settings: Settings) -> Mapping[str, SafetyTask]:
-        """Measured tasks of the model under test; those with the run's own settings are the run's own numbers, too."""
+    def take_in_controls(self, tasks: Mapping[str, SafetyTask]) -> None:
+        """Keep which controls were missed, by judge and by model."""
+        for name in ("missed_controls", "missed_template_controls"):
+            for task in tasks.values():
+                self.facts.setdefault(name, {}).update(task.facts.get(name, {}))
+
+    def tasks(self, names: Sequence[str], settings: Settings) -> Mapping[str, SafetyTask]:
+        """Tasks of the model under test; those with the run's own settings are the run's own numbers, too."""
         if settings == self.settings:
-            new = [name for name in names if name not in self.tuned.measured.get(settings, {})]
+            known = self.tuned.measured.get(settings, {})
+            new = [name for name in names if name not in known or known[name].unfinished]
             for name, task in self.tuned.tasks(new, settings).items():
                 self._take_in(name, task)
-        return self.tuned.tasks(names, settings)
+        found = self.tuned.tasks(names, settings)
+        self.take_in_controls(found)
+        return found
 
-    def _compare(self, gate: Gate, tasks: Mapping[str, SafetyTask], settings: Settings) -> None:
-        from pytest_llmsafety.comparison import compare_with
-
-        now = {name: task.record() for name, task in tasks.items()}
-        then = self._base_records(settings) if gate.reference == "base" else self._baseline_records(tasks)
-        compared = compare_with(gate, now, then)
-        self.estimates[gate.quantity] = replace(compared.estimate, name=gate.quantity)
-        change = {"with": gate.reference, "value": compared.reference, "change": compared.estimate.value}
-        self.facts.setdefault("compared", {})[gate.line] = change
-        self.flips[gate.quantity] = compared.flips
-
-    def _base_records(self, settings: Settings) -> Mapping[str, TaskRecord]:
-        """The base model's records of all tasks that gates compare; the model under test is put aside meanwhile."""
-        names = sorted({task for gate in self.gates if gate.reference == "base" for task in GATED[gate.metric].tasks})
-        if any(name not in self.base.measured.get(settings, {}) for name in names):
-            with self.base.in_place_of(self.tuned, self.warn):
-                self.base.tasks(names, settings)
-        tasks = self.base.tasks(names, settings)
-        self.facts["base_model"] = self.base.name
-        self.facts["base_shares_weights"] = self.base.shares_weights
-        self.facts["base_weights_fingerprint"] = next(iter(tasks.values())).facts.get("weights_fingerprint")
-        self._note_noise(tasks, " of the base")
-        return {name: task.record() for name, task in tasks.items()}
-
-    def _note_noise(self, tasks: Mapping[str, SafetyTask], of: str) -> None:
+    def note_noise(self, tasks: Mapping[str, SafetyTask], of: str) -> None:
         """Keep the noise floor of tasks whose other facts are not the run's own."""
         found = {f"{name}{of}": task.facts["noise_floor"][name] for name, task in tasks.items() if task.repeats}
         if found:
             self.facts["noise_floor"] = {**self.facts.get("noise_floor", {}), **found}
 
-    def _baseline_records(self, tasks: Mapping[str, SafetyTask]) -> Mapping[str, TaskRecord]:
-        from pytest_llmsafety.comparison import baseline_of, stored_baseline
-
-        facts = next(iter(tasks.values())).facts
-        now = baseline_of(tasks, self.options.model_name, facts)
-        path = self.config.invocation_params.dir / (self.options.baseline or "")
-        found, differing = stored_baseline(path, now)
-        for sentence in differing:
-            self.warn(sentence)
-        return found.tasks
-
     def decide(self, gate: Gate) -> Decision:
-        """The gate's decision on the session's estimate; a paired one names the prompts that flipped."""
-        estimate = self.estimate(gate.quantity)
+        """The gate's decision on the session's estimate; a paired one names the prompts that flipped.
+
+        Inconclusive where the session's time was spent before it was measured.
+        """
+        try:
+            estimate = self.estimate(gate.quantity)
+        except OutOfTime as error:
+            from safety_tasks.estimates import Decision, Outcome
+
+            self.decisions[gate] = Decision(Outcome.INCONCLUSIVE, str(error))
+            return self.decisions[gate]
         decision = self._without_trust(gate.check(estimate, self.settings.tolerance), estimate.judge)
         flips = self.flips.get(gate.quantity, "")
         self.decisions[gate] = replace(decision, sentence=f"{decision.sentence} {flips}.") if flips else decision
@@ -217,7 +210,10 @@ class SafetyRun:
         return replace(decision, outcome=Outcome.INCONCLUSIVE, sentence=f"{decision.sentence} {why}")
 
     def distrust(self, judge: str) -> str:
-        """Why a judge's numbers decide nothing: it misread answers that nobody doubts; empty where it read them all."""
+        """Why a judge's numbers decide nothing: it, or the model's template, missed a control; empty where none was."""
+        broken = self.facts.get("missed_template_controls", {})
+        if broken:
+            return template_sentence(broken)
         missed = self.facts.get("missed_controls", {}).get(judge, ())
         if not missed:
             return ""
@@ -228,19 +224,7 @@ class SafetyRun:
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int | None, *, is_base: bool = False) -> list[str]:
         """Answers of the unperturbed model, rendered and decoded as measurements do; of several samples the first."""
-        return done(lambda: self._generate(self.lm_of(is_base), prompts, max_new_tokens))
-
-    def _generate(self, lm: LM, prompts: Sequence[str], max_new_tokens: int | None) -> list[str]:
-        from safety_tasks.answering import answer
-        from safety_tasks.harness.request import engine_of
-        from safety_tasks.prompts import Message
-
-        engine, system = engine_of(lm), self.settings.system_prompt
-        opening = [] if system is None else [Message("system", system)]
-        rendered = [engine.render([*opening, Message("user", text)], self.settings) for text in prompts]
-        budget = engine.token_budget(rendered, max_new_tokens or self.settings.max_new_tokens)
-        draw = self.settings.sampling.draw(0) if self.settings.sampling else None
-        return [AnswerText(completion.text) for completion in answer(engine, rendered, budget, (), draw)]
+        return done(lambda: generate(self.lm_of(is_base), prompts, self.settings, max_new_tokens))
 
     def warn(self, sentence: str) -> None:
         """Have a sentence printed with the summary, once; an empty one is none."""
@@ -252,27 +236,6 @@ class SafetyRun:
         for name in ("base", "tuned"):  # which may share their weights
             if name in self.__dict__:
                 self.warn(getattr(self, name).release())
-
-    def baseline(self) -> Baseline | None:
-        """What the run's own tasks measured, where a baseline is to be written; None where they measured nothing."""
-        from pytest_llmsafety.comparison import baseline_of
-
-        tasks = self.tuned.measured.get(self.settings, {})
-        is_wanted = self.options.update_baseline and tasks
-        return baseline_of(tasks, self.options.model_name, self.facts) if is_wanted else None
-
-    def update_baseline(self, baseline: Baseline | None) -> None:
-        """Write the baseline's file, if there is what to write."""
-        if baseline is None:
-            return
-        from safety_tasks.baseline import write_baseline
-
-        path = self.config.invocation_params.dir / (self.options.baseline or "")
-        write_baseline(path, baseline)
-        self.warnings.append(
-            f"baseline written: {path}; this run fails once. Review and commit it, then run without "
-            "--llm-update-baseline."
-        )
 
     @property
     def missing(self) -> list[Gate]:
@@ -294,6 +257,8 @@ def done(action: Callable[[], T]) -> T:
 
     try:
         return action()
+    except OutOfTime as error:
+        failure: SafetyError = OutOfTime(without_secrets(str(error)))
     except SafetyError as error:
         failure = MeasurementFailed(without_secrets(str(error)))
     except Exception as error:

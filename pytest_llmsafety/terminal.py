@@ -48,9 +48,15 @@ def _table(report: Report) -> Iterator[str]:
     rows += [("", found.name, found.describe()) for found in report.estimates if found.name not in gated]
     short = [row[1] for row in rows if len(row[1]) <= _LONG_GATE]
     widths = max((len(row[0]) for row in rows), default=0), max(map(len, short), default=0)
-    reasons = [row.sentence if row.outcome == "error" else "" for row in report.gates] + [""] * len(report.estimates)
+    reasons = [_reason(row) for row in report.gates] + [""] * len(report.estimates)
     for (verdict, name, measured), reason in zip(rows, _once(reasons), strict=False):
         yield from _row(verdict.ljust(widths[0]), name, measured, reason, widths[1])
+
+
+def _reason(row: GateRow) -> str:
+    """The sentence of a gate that has no number to show, or an error besides."""
+    has_none = row.outcome == "inconclusive" and row.estimate is None
+    return row.sentence if row.outcome == "error" or has_none else ""
 
 
 def _row(verdict: str, name: str, measured: str, reason: str, width: int) -> Iterator[str]:

@@ -17,6 +17,7 @@ import pytest
 
 from pytest_llmsafety.gpus import VISIBLE, gpus_of_workers
 from pytest_llmsafety.options import RunOptions, given_options
+from pytest_llmsafety.references import measured_baseline, write_baseline
 
 if TYPE_CHECKING:
     from pytest_llmsafety.run import SafetyRun
@@ -75,9 +76,9 @@ def gathered(run: SafetyRun) -> bool:
     controller = run.config.pluginmanager.get_plugin(CONTROLLER)
     if isinstance(controller, Controller):
         controller.gather()
-        run.update_baseline(controller.baseline())
+        write_baseline(run, controller.baseline())
     else:
-        run.update_baseline(run.baseline())
+        write_baseline(run, measured_baseline(run))
     return True
 
 
@@ -86,7 +87,7 @@ def _hand_over(run: SafetyRun) -> None:
     from pytest_llmsafety.outputs import run_log_problems
 
     output: dict[str, Any] = run.config.workeroutput  # type: ignore[attr-defined]
-    baseline = run.baseline()
+    baseline = measured_baseline(run)
     output[_WARNINGS] = [str(sentence) for sentence in (*run.warnings, *run_log_problems(run))]
     output[_BASELINE] = json.dumps(baseline.to_dict()) if baseline else None
 

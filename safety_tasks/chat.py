@@ -45,12 +45,24 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], sett
     return Rendered(_text(tokenizer, messages, variables), is_templated=True)
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], variables: dict[str, Any]) -> str:
+def transcript(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], settings: Settings) -> str:
+    """The conversation as it stands, no turn opened behind it, by the chat template; raises InvalidModel."""
+    switch = {} if settings.thinking == "auto" else _thinking_switch(tokenizer, messages)
+    return _text(tokenizer, messages, dict.fromkeys(switch, settings.thinking == "on"), opens_turn=False)
+
+
+def _text(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    variables: dict[str, Any],
+    *,
+    opens_turn: bool = True,
+) -> str:
     try:
         text = tokenizer.apply_chat_template(
             [message._asdict() for message in messages],
             tokenize=False,
-            add_generation_prompt=True,
+            add_generation_prompt=opens_turn,
             chat_template=_frozen(tokenizer.get_chat_template()),
             **{"date_string": _TODAY.strftime("%d %b %Y"), **variables},
         )

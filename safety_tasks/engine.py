@@ -33,6 +33,7 @@ from safety_tasks.perturbable import has_plain_weights
 from safety_tasks.prompts import Message
 from safety_tasks.sampling import Draw
 from safety_tasks.settings import Settings
+from safety_tasks.template_control import TemplateControl, control_template
 from safety_tasks.weights import Weights
 
 if TYPE_CHECKING:
@@ -100,6 +101,10 @@ class HuggingFaceEngine:
     def render(self, messages: Sequence[Message], settings: Settings) -> Rendered:
         """The conversation by the tokenizer's chat template."""
         return render(self.tokenizer, messages, settings)
+
+    def template_control(self, settings: Settings) -> TemplateControl:
+        """What the template and the tokenizer make of a conversation whose answer is known."""
+        return control_template(LoadedModel(self.model, self.tokenizer), settings)
 
     def token_budget(self, prompts: Sequence[Rendered], wanted: int) -> int:
         """Cut to the model's own limit on answers, and to the room that its positions leave.

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -65,7 +66,7 @@ class Journal:
     def remember(self, kind: str, asked: Any, measure: Callable[[], list[Any]], **about: Any) -> list[Any]:
         """The results of ``measure``, plain values for JSON, or those that the journal has for what is ``asked``.
 
-        ``about`` is written beside them for readers of the file.
+        ``about`` is written beside them for readers of the file, as are the seconds that measuring took.
         """
         if self.path is None and not self._known:
             return measure()
@@ -74,18 +75,24 @@ class Journal:
             self.recalled += 1
             results: list[Any] = self._known[key]
             return results
+        start = time.monotonic()
         results = _plain(measure())
         if self.path is None:
             return results
         self._known[key] = results
+        seconds = round(time.monotonic() - start, 6)
         try:
-            self._append({"kind": kind, "key": key, **about, "results": results})
+            self._append({"kind": kind, "key": key, **about, "seconds": seconds, "results": results})
         except OSError as error:  # a full disk, say: what was measured is worth more than its journal
             _log.warning(
                 "The journal %s ends here (%s); the measurement goes on without it.", self.path, error.strerror
             )
             self.ended, self.path = str(error.strerror), None
         return results
+
+    def holds(self, kind: str, asked: Any) -> bool:
+        """Whether ``remember`` would read back instead of measuring."""
+        return _key([kind, asked]) in self._known
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -136,6 +143,12 @@ class Journal:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+
+
+def journals_of(folder: str, name: str) -> list[Path]:
+    """The journals of a model of that name in a folder, the newest first."""
+    found = Path(folder).glob(f"{_slug(name)}-{'[0-9a-f]' * 16}.jsonl")
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
 def check_folder(folder: str) -> None:

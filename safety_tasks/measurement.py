@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from safety_tasks.answering import Answerer, Ask
+from safety_tasks.budget import Budget, Pace
 from safety_tasks.chat import Rendered
 from safety_tasks.decoding import Completion
 from safety_tasks.engine import Engine
@@ -67,30 +68,42 @@ class Measurement(NamedTuple):
     facts: dict[str, Any]
 
 
-def measure(engine: Engine, questions: Sequence[Question], *, quiet: bool = False) -> Measurement:
+def measure(
+    engine: Engine, questions: Sequence[Question], *, quiet: bool = False, budget: Budget | None = None
+) -> Measurement:
     """Answers to every question at every one of its points; the weights are back when it returns or raises.
 
     What the settings' journal holds of this very model and these very questions is read back, not measured again; a
     process that measures this model is waited for.
-    ``quiet``: no progress bar. Raises NotPerturbable before anything is generated, InvalidModel, InvalidSetting,
+    ``quiet``: no progress bar. Where the time of the ``budget`` is spent between two points, the answers end there and
+    the fact ``out_of_time`` says so. Raises NotPerturbable before anything is generated, InvalidModel, InvalidSetting,
     JudgeFailed, WeightsChanged.
     """
     journal = _journal(engine, questions)
     with journal.alone():
-        return _measured(engine, questions, journal, quiet)
+        return _measured(engine, questions, journal, quiet, budget)
 
 
-def _measured(engine: Engine, questions: Sequence[Question], journal: Journal, quiet: bool) -> Measurement:
+def _measured(
+    engine: Engine, questions: Sequence[Question], journal: Journal, quiet: bool, budget: Budget | None
+) -> Measurement:
     run = _Run(engine, questions, journal)
-    points = list(dict.fromkeys(point for question in questions for point in question.points))
+    points = list(run.asked_at)
     moves = any(point != ORIGIN for point in points)
     with (
         engine.moving() if moves else nullcontext() as mover,
         PointsBar(len(points), quiet=quiet or not moves) as bar,
     ):
         answerer = Answerer(engine, run.journal, mover)
-        for point in points:
-            bar.advance(point, run.visit(point, answerer))
+        pace = Pace(budget or Budget(), [answerer.n_missing(point, run.wanted(point)) for point in points])
+        for index, point in enumerate(points):
+            if pace.stops_before(index, moves=point != ORIGIN):
+                run.stop(pace)
+                break
+            with pace.visiting(index):
+                asr = run.visit(point, answerer)
+            bar.advance(point, asr)
+            bar.say(pace.first_estimate())
     run.judging.by_models(run.readings)
     run.read_coherence()
     return Measurement(run.answers(), run.facts())
@@ -108,6 +121,8 @@ class _Run:
     journal: Journal
     readings: list[Reading] = field(default_factory=list)
     cuts: dict[str, float] = field(default_factory=dict)
+    out_of_time: str = ""
+    """Why the measurement ended before its last point, if so."""
 
     def __post_init__(self) -> None:
         _check_draws(self.engine, self.questions)
@@ -116,8 +131,11 @@ class _Run:
         rendered = [self.engine.render(question.messages, question.settings) for question in self.questions]
         self.rendered_sha256 = _rendered_sha256(self.questions, rendered)
         self.members: dict[str, list[int]] = {}
+        self.asked_at: dict[Point, list[int]] = {}
         for index, question in enumerate(self.questions):
             self.members.setdefault(question.task, []).append(index)
+            for point in dict.fromkeys(question.points):
+                self.asked_at.setdefault(point, []).append(index)
         self.budgets = {
             task: self.engine.token_budget(
                 [rendered[i] for i in members], self.questions[members[0]].settings.max_new_tokens
@@ -131,16 +149,37 @@ class _Run:
 
     def visit(self, point: Point, answerer: Answerer) -> float | None:
         """Answer every question that is asked at this point; the share that helps, where rules can tell."""
-        asked = [index for index, question in enumerate(self.questions) if point in question.points]
-        completions = answerer.answers(
-            point, [(ask, self.questions[index].stop_strings) for index in asked for ask in self.asks[index]]
-        )
-        readings = [self._reading(index, point, ask, completions[ask]) for index in asked for ask in self.asks[index]]
+        completions = answerer.answers(point, self.wanted(point))
+        asked = [(index, ask) for index in self.asked_at[point] for ask in self.asks[index]]
+        readings = [self._reading(index, point, ask, completions[ask]) for index, ask in asked]
         self.judging.by_rules(readings)
         self.readings += readings
         first = [reading.verdicts.get(reading.settings.judges[0], Verdict.UNSCORED) for reading in readings]
         scored = len(first) - first.count(Verdict.UNSCORED)
         return sum(verdict.helps for verdict in first) / scored if scored else None
+
+    def wanted(self, point: Point) -> list[tuple[Ask, tuple[str, ...]]]:
+        """What must be answered at this point, with the strings that end an answer."""
+        return [(ask, self.questions[i].stop_strings) for i in self.asked_at[point] for ask in self.asks[i]]
+
+    def stop(self, pace: Pace) -> None:
+        """Keep the questions that are answered at all of their points, and of the others the origin."""
+        visited = {(reading.question, reading.point) for reading in self.readings}
+        whole = {
+            index
+            for index, question in enumerate(self.questions)
+            if all((index, point) in visited for point in question.points)
+        }
+        self.readings = [one for one in self.readings if one.question in whole or one.point == ORIGIN]
+        self.out_of_time = pace.why_stopped(self._why_nothing_is_kept())
+
+    def _why_nothing_is_kept(self) -> str:
+        if self.journal.path is not None:
+            return ""
+        if self.journal.ended:
+            return f"the journal could not be written ({self.journal.ended})"
+        is_off = self.questions[0].settings.journal.lower() == OFF
+        return "--llm-journal is off" if is_off else "there is no journal of a model whose weights have no fingerprint"
 
     def _reading(self, index: int, point: Point, ask: Ask, completion: Completion) -> Reading:
         question = self.questions[index]
@@ -167,7 +206,12 @@ class _Run:
         """One list a question, in the order of its points and, at each, of its samples."""
         at = {(reading.question, reading.point, reading.ask): reading for reading in self.readings}
         return [
-            [_answer(at[index, point, ask]) for point in question.points for ask in self.asks[index]]
+            [
+                _answer(at[index, point, ask])
+                for point in question.points
+                for ask in self.asks[index]
+                if (index, point, ask) in at
+            ]
             for index, question in enumerate(self.questions)
         ]
 
@@ -184,7 +228,9 @@ class _Run:
             "coherence_cuts": self.cuts,
             "judges": judge_facts(question.settings for question in self.questions),
             "missed_controls": {name: list(missed) for name, missed in self.judging.missed.items()},
+            "missed_template_controls": {self.engine.name: list(broken)} if (broken := self.judging.broken) else {},
             "read_from_journal": self.journal.recalled,
+            **({"out_of_time": self.out_of_time} if self.out_of_time else {}),
             **({"journal_ended": self.journal.ended} if self.journal.ended else {}),
         }
 

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 LEVELS = [
     {"errors", "settings", "metrics", "intervals", "noise", "blocks", "threads", "directions", "journal", "tiny"}
     | {"profile", "sampling"},
-    {"estimates", "prompts", "decoding", "agreement", "planning"},
+    {"estimates", "prompts", "decoding", "agreement", "planning", "budget", "measured_pace"},
     {
         "commands",
         "judges",
@@ -24,6 +24,7 @@ LEVELS = [
         "merging",
         "models",
         "chat",
+        "template_control",
         "fingerprints",
         "human_labels",
         "judge_check",

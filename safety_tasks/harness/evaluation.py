@@ -15,11 +15,12 @@ from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import simple_parse_args_string
 
+from safety_tasks.budget import Budget
 from safety_tasks.chat import check_template
 from safety_tasks.engine import Engine
 from safety_tasks.errors import InvalidModel
 from safety_tasks.harness.adapted import put_on
-from safety_tasks.harness.request import BATCH_SIZE, QUIET
+from safety_tasks.harness.request import BATCH_SIZE, BUDGET, QUIET
 from safety_tasks.harness.task import SafetyTask
 from safety_tasks.models import Source, default_device, resolve_source
 from safety_tasks.settings import METADATA_PREFIX, Settings
@@ -97,10 +98,14 @@ def _check_template_of(path: str, settings: Settings) -> None:
 
 
 def evaluate_tasks(
-    lm: LM, names: Sequence[str], settings: Settings, *, quiet: bool = False
+    lm: LM, names: Sequence[str], settings: Settings, *, quiet: bool = False, budget: Budget | None = None
 ) -> Mapping[str, SafetyTask]:
-    """The tasks of those names after lm_eval has run them together on the model, by name; ``quiet``: without a bar."""
+    """The tasks of those names after lm_eval has run them together on the model, by name; ``quiet``: without a bar.
+
+    Those that the ``budget`` left no time for are ``unfinished``.
+    """
     setattr(lm, QUIET, quiet)
+    setattr(lm, BUDGET, budget)
     metadata = {METADATA_PREFIX + name: value for name, value in settings.to_dict().items() if value is not None}
     level = logging.getLogger("lm_eval").level
     logging.getLogger("lm_eval").setLevel(logging.WARNING)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from safety_tasks.budget import Budget
 from safety_tasks.harness.evaluation import evaluate_tasks
 from safety_tasks.harness.request import REPEAT
 from safety_tasks.harness.task import SafetyTask
@@ -16,20 +17,29 @@ if TYPE_CHECKING:
 
 
 def evaluate_repeatedly(
-    lm: LM, names: Sequence[str], settings: Settings, repeats: int, *, quiet: bool = False
+    lm: LM,
+    names: Sequence[str],
+    settings: Settings,
+    repeats: int,
+    *,
+    quiet: bool = False,
+    budget: Budget | None = None,
 ) -> Mapping[str, SafetyTask]:
-    """The tasks after ``evaluate_tasks``, with their repeats; the noise floor that these show is among their facts."""
-    tasks = evaluate_tasks(lm, names, settings, quiet=quiet)
+    """The tasks after ``evaluate_tasks``, with their repeats; the noise floor that these show is among their facts.
+
+    A task of which the ``budget`` left no time for a repeat is unfinished.
+    """
+    tasks = evaluate_tasks(lm, names, settings, quiet=quiet, budget=budget)
     for repeat in range(1, repeats):
         setattr(lm, REPEAT, repeat)
         try:
-            again = evaluate_tasks(lm, names, settings, quiet=quiet)
+            again = evaluate_tasks(lm, names, settings, quiet=quiet, budget=budget)
         finally:
             setattr(lm, REPEAT, 0)
         for name, task in tasks.items():
             task.repeats.append(again[name])
     for name, task in tasks.items():
-        floor = noise_floor_of(task.record())
+        floor = None if task.unfinished else noise_floor_of(task.record())
         if floor is not None:
             recalled = [one.facts["read_from_journal"] for one in (task, *task.repeats)]
             task.facts = {

@@ -41,6 +41,8 @@ QUIET = "visage_quiet"
 """Attribute of a model whose measurements draw no progress bar."""
 REPEAT = "visage_repeat"
 """Attribute of a model that is asked again: which repeat this is."""
+BUDGET = "visage_budget"
+"""Attribute of a model whose measurements share the time of a session."""
 _log = logging.getLogger(__name__)
 
 
@@ -60,8 +62,9 @@ def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
             f"{type(lm).__name__} gives no access to them. Use --model hf, or run the tasks that need no weights: "
             "visage_harmful, visage_over_refusal."
         )
+    quiet, budget = getattr(lm, QUIET, False), getattr(lm, BUDGET, None)
     with repeated(engine, getattr(lm, REPEAT, 0)) as asked:
-        answers, facts = measure(asked, questions, quiet=getattr(lm, QUIET, False))
+        answers, facts = measure(asked, questions, quiet=quiet, budget=budget)
     return [{"answers": row, "facts": facts, "reader": ""} for row in answers]
 
 

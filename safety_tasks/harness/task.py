@@ -89,6 +89,18 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         """The metrics by name, from every prompt's row as one judge reads it."""
         raise NotImplementedError
 
+    def estimate_at_origin(self, rows: list[Row], judge: str) -> Estimates:
+        """What can be said where the time ended before the last point; nothing by default."""
+        return {}
+
+    @property
+    def unfinished(self) -> str:
+        """Why some of its points were not measured; empty where all were."""
+        n_answers = len(self.points()) * self.settings.samples
+        if any(len(row["answers"]) != n_answers for row in self.rows):
+            return str(self.facts["out_of_time"])
+        return next(filter(None, (one.unfinished for one in self.repeats)), "")
+
     # -- what lm_eval calls -------------------------------------------------------------------------------------
 
     def download(self, dataset_kwargs: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
@@ -253,6 +265,8 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         return {"name": own.name, "prompts": len(own), "sha256": own.sha256, "source": own.source}
 
     def _estimates(self, rows: list[Row], reader: str) -> Estimates:
+        if self.unfinished:
+            return self.estimate_at_origin(rows, reader)
         found = self.estimate(rows, reader)
         if reader == self.readers[0]:
             return found

@@ -49,6 +49,13 @@ class LandscapeTask(SafetyTask):
             self.landscape = landscape
         return {score.name: score for score in landscape.scores()}
 
+    def estimate_at_origin(self, rows: list[Row], judge: str) -> Estimates:
+        """The rate at the origin, if that was measured."""
+        if judge not in self.settings.judges or not all(row["answers"] for row in rows):
+            return {}
+        verdicts, unscored = verdicts_of(rows, judge, self.settings)
+        return {"asr_at_origin": share(rows, "asr_at_origin", judge, [v.helps for v in verdicts], unscored)}
+
     def dump_config(self) -> dict[str, object]:
         """The curves in lm_eval's results file."""
         curves = self.landscape.to_dict() if self.landscape else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from safety_tasks.records import GateRow, Report
@@ -26,6 +27,7 @@ def report_to_dict(report: Report) -> dict[str, Any]:
             "settings": report.settings,
             "facts": report.facts,
             "command": report.command,
+            "sections": [asdict(section) for section in report.sections],
         }
     )
     return facts
