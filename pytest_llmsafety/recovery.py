@@ -7,13 +7,9 @@ from __future__ import annotations
 
 import glob
 import json
-import math
 import os
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pytest_llmsafety.folder import FOLDER, make_ignored
 from pytest_llmsafety.github import write_for_github
@@ -23,10 +19,10 @@ from pytest_llmsafety.terminal import summary_lines
 from safety_tasks.agreement import Agreement
 from safety_tasks.errors import InvalidInput
 from safety_tasks.estimates import Estimate
-from safety_tasks.landscape import Landscape
-from safety_tasks.records import GateRow, Report
+from safety_tasks.landscape_values import landscape_from_record
+from safety_tasks.records import Report
 from safety_tasks.report import write_report
-from safety_tasks.settings import Settings
+from safety_tasks.report.facts import gate_from_dict
 
 Line = dict[str, Any]
 RUNS = Path(FOLDER) / "runs"
@@ -74,10 +70,10 @@ def _parts(path: Path) -> list[Path]:
 
 
 def _report(head: Line, parts: list[list[Line]], name: str) -> Report:
-    gates = {row["line"]: _gate(row) for row in head["gates"]}
-    gates |= {line["line"]: _gate(line) for lines in parts for line in lines if line["kind"] == "gate"}
+    gates = {row["line"]: gate_from_dict(row) for row in head["gates"]}
+    gates |= {line["line"]: gate_from_dict(line) for lines in parts for line in lines if line["kind"] == "gate"}
     measured = [found[-1] for lines in parts if (found := [line for line in lines if line["kind"] == "measured"])]
-    estimates = [_estimate(one) for line in measured for one in line["estimates"]]
+    estimates = [Estimate.from_dict(one) for line in measured for one in line["estimates"]]
     landscapes = [line["landscape"] for line in measured if line["landscape"]]
     facts = {name: value for line in measured for name, value in line["facts"].items()}
     return Report(
@@ -85,12 +81,12 @@ def _report(head: Line, parts: list[list[Line]], name: str) -> Report:
         decision=worst(row.outcome for row in gates.values()),
         gates=tuple(gates.values()),
         estimates=tuple({estimate.name: estimate for estimate in estimates}.values()),
-        landscape=_landscape(landscapes[-1]) if landscapes else None,
+        landscape=landscape_from_record(landscapes[-1]) if landscapes else None,
         settings=head["settings"],
         facts={**facts, "started": head["started"], "rebuilt_from": name},
         command=head["command"],
-        second_opinions=tuple(map(_estimate, _all_of(measured, "second_opinions"))),
-        agreements=tuple((one["task"], _agreement(one)) for one in _all_of(measured, "agreements")),
+        second_opinions=tuple(map(Estimate.from_dict, _all_of(measured, "second_opinions"))),
+        agreements=tuple((one["task"], Agreement.from_dict(one)) for one in _all_of(measured, "agreements")),
     )
 
 
@@ -109,41 +105,3 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and "kind" in found else None
-
-
-def _gate(row: Line) -> GateRow:
-    estimate = None if row["estimate"] is None else _estimate(row["estimate"])
-    return GateRow(row["line"], row["outcome"], row["sentence"], estimate, row["limit"], row["operator"])
-
-
-def _estimate(values: Line) -> Estimate:
-    known = {field.name: values[field.name] for field in fields(Estimate) if field.name in values}
-    return Estimate(**{**known, "high": math.inf if known["high"] is None else known["high"]})
-
-
-def _agreement(values: Line) -> Agreement:
-    rate, kappa = (None if values[name] is None else _estimate(values[name]) for name in ("agreement", "kappa"))
-    return Agreement(
-        name_a=values["a"],
-        name_b=values["b"],
-        labels=tuple(values["labels"]),
-        confusion=tuple(map(tuple, values["confusion"])),
-        agreement=rate,
-        kappa=kappa,
-        disagreements=tuple(values["disagreements"]),
-        unscored=values["unscored"],
-        note=values["note"],
-    )
-
-
-def _landscape(values: Line) -> Landscape:
-    codes = (np.frombuffer(values["answers"].encode("ascii"), dtype=np.uint8) - ord("0")).reshape(values["shape"])
-    return Landscape(
-        alphas=tuple(values["alphas"]),
-        verdicts=(codes % 3).astype(np.int8),
-        coherent=codes < 3,
-        prompt_ids=tuple(values["prompt_ids"]),
-        clusters=tuple(values["clusters"]),
-        settings=Settings(**values["settings"]),
-        facts=values["facts"],
-    )

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_llmsafety.folder import make_ignored
+from safety_tasks.landscape_values import landscape_record
 from safety_tasks.report.facts import gate_to_dict
 from safety_tasks.report.redaction import plain
 
 if TYPE_CHECKING:
     from pytest_llmsafety.run import SafetyRun
-    from safety_tasks.landscape import Landscape
     from safety_tasks.records import GateRow, Report
 
 SCHEMA = "llmsafety-run/1"
@@ -64,7 +64,7 @@ class RunLog:
                 second_opinions=[found.to_dict() for found in report.second_opinions],
                 agreements=[{"task": task, **found.to_dict()} for task, found in report.agreements],
                 facts=report.facts,
-                landscape=None if report.landscape is None else _landscape(report.landscape),
+                landscape=None if report.landscape is None else landscape_record(report.landscape),
             )
 
     def decided(self, row: GateRow) -> None:
@@ -126,17 +126,3 @@ def _path_in(folder: Path, now: datetime) -> Path:
     """A new file; workers of one xdist session have files of their own with one ending, which are read together."""
     session = os.environ.get("PYTEST_XDIST_TESTRUNUID")
     return folder / f"{now:%Y%m%dT%H%M%S.%f}Z-{f'xdist-{session}' if session else os.getpid()}.jsonl"
-
-
-def _landscape(landscape: Landscape) -> dict[str, Any]:
-    """A landscape with one digit an answer: its verdict code, plus 3 where it is not language."""
-    codes = (landscape.verdicts + 3 * ~landscape.coherent).astype("uint8")
-    return {
-        "alphas": list(landscape.alphas),
-        "shape": list(landscape.verdicts.shape),
-        "answers": (codes + ord("0")).tobytes().decode("ascii"),
-        "prompt_ids": list(landscape.prompt_ids),
-        "clusters": list(landscape.clusters),
-        "settings": landscape.settings.to_dict(),
-        "facts": landscape.facts,
-    }

@@ -66,12 +66,14 @@ class Measurement(NamedTuple):
     facts: dict[str, Any]
 
 
-def measure(engine: Engine, questions: Sequence[Question], *, quiet: bool = False) -> Measurement:
+def measure(
+    engine: Engine, questions: Sequence[Question], *, quiet: bool = False, texts: dict[str, str] | None = None
+) -> Measurement:
     """Answers to every question at every one of its points; the weights are back when it returns or raises.
 
     What the settings' journal holds of this very model and these very questions is read back, not measured again.
-    ``quiet``: no progress bar. Raises NotPerturbable before anything is generated, InvalidModel, InvalidSetting,
-    JudgeFailed, WeightsChanged.
+    ``quiet``: no progress bar; ``texts``: takes in every completion by its hash. Raises NotPerturbable before anything
+    is generated, InvalidModel, InvalidSetting, JudgeFailed, WeightsChanged.
     """
     run = _Run(engine, questions, _journal(engine, questions))
     points = list(dict.fromkeys(point for question in questions for point in question.points))
@@ -85,6 +87,8 @@ def measure(engine: Engine, questions: Sequence[Question], *, quiet: bool = Fals
             bar.advance(point, run.visit(point, answerer))
     run.judging.by_models(run.readings)
     run.read_coherence()
+    if texts is not None:
+        texts.update((reading.completion.sha256, reading.completion.text) for reading in run.readings)
     return Measurement(run.answers(), run.facts())
 
 
@@ -173,6 +177,7 @@ class _Run:
             "judges": judge_facts(question.settings for question in self.questions),
             "missed_controls": {name: list(missed) for name, missed in self.judging.missed.items()},
             "read_from_journal": self.journal.recalled,
+            **({"journal_file": self.journal.path.name} if self.journal.path else {}),
             **({"journal_ended": self.journal.ended} if self.journal.ended else {}),
         }
 
@@ -194,4 +199,6 @@ def _answer(reading: Reading) -> Answer:
         len(completion.token_ids),
         completion.finished,
         reading.coherent,
+        len(completion.text),
+        completion.sha256,
     )

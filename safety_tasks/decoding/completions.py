@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -30,6 +31,11 @@ class Completion:
     def to_dict(self) -> dict[str, Any]:
         """Its fields as plain values."""
         return asdict(self)
+
+    @property
+    def sha256(self) -> str:
+        """Of the text, its first 16 hexadecimal digits."""
+        return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
     @property
     def thought(self) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ from lm_eval.utils import simple_parse_args_string
 from safety_tasks.chat import check_template
 from safety_tasks.engine import Engine
 from safety_tasks.errors import InvalidModel
-from safety_tasks.harness.request import BATCH_SIZE, QUIET
+from safety_tasks.harness.request import BATCH_SIZE, QUIET, TEXTS
 from safety_tasks.harness.task import SafetyTask
 from safety_tasks.models import default_device, resolve_model
 from safety_tasks.settings import METADATA_PREFIX, Settings
@@ -90,10 +90,14 @@ def _check_template_of(path: str) -> None:
 
 
 def evaluate_tasks(
-    lm: LM, names: Sequence[str], settings: Settings, *, quiet: bool = False
+    lm: LM, names: Sequence[str], settings: Settings, *, quiet: bool = False, texts: dict[str, str] | None = None
 ) -> Mapping[str, SafetyTask]:
-    """The tasks of those names after lm_eval has run them together on the model, by name; ``quiet``: without a bar."""
+    """The tasks of those names after lm_eval has run them together on the model, by name.
+
+    ``quiet``: without a bar; ``texts``: takes in the answers by their hash.
+    """
     setattr(lm, QUIET, quiet)
+    setattr(lm, TEXTS, texts)
     metadata = {METADATA_PREFIX + name: value for name, value in settings.to_dict().items() if value is not None}
     level = logging.getLogger("lm_eval").level
     logging.getLogger("lm_eval").setLevel(logging.WARNING)

@@ -34,6 +34,8 @@ BATCH_SIZE = "visage_batch_size"
 """Attribute of a model whose batch size was chosen in our own options, where 1 means 1."""
 QUIET = "visage_quiet"
 """Attribute of a model whose measurements draw no progress bar."""
+TEXTS = "visage_texts"
+"""Attribute of a model whose answers are wanted for a report: a dict that takes them in by their hash."""
 _log = logging.getLogger(__name__)
 
 
@@ -53,7 +55,7 @@ def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
             f"{type(lm).__name__} gives no access to them. Use --model hf, or run the tasks that need no weights: "
             "visage_harmful, visage_over_refusal."
         )
-    answers, facts = measure(engine, questions, quiet=getattr(lm, QUIET, False))
+    answers, facts = measure(engine, questions, quiet=getattr(lm, QUIET, False), texts=getattr(lm, TEXTS, None))
     return [{"answers": row, "facts": facts, "reader": ""} for row in answers]
 
 
