@@ -56,6 +56,8 @@ class Report:
     """How far further judges agree with the deciding one, each with the task whose answers they read."""
     samples: tuple[Sample, ...] = ()
     """The judged answers, the origin's first."""
+    reference_landscape: Landscape | None = None
+    """Of the base model or baseline, drawn behind the run's own; its facts' ``model`` names it."""
 
     def __post_init__(self) -> None:
         """Check that no gate is lost in the decision."""

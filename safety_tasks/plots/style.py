@@ -39,6 +39,8 @@ OUTCOMES = {
     "error": ("#999999", "square"),
     "incomplete": ("#999999", "square"),
 }
+MODELS = ("#0F7DC2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+"""One a model, where several are compared."""
 LINE, MET, NEUTRAL = "#0F7DC2", "#009E73", "#767676"
 
 _TITLES = {

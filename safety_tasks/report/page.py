@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
 
 from safety_tasks.intervals import effective_n
 from safety_tasks.landscape import Landscape
-from safety_tasks.plots import gate_chart, landscape_svg, safety_chart, shares_chart
+from safety_tasks.plots import gate_chart, safety_chart, shares_chart
 from safety_tasks.records import Report
 from safety_tasks.report import wording
-from safety_tasks.report.bundle import chart_script
 from safety_tasks.report.facts import report_to_dict
+from safety_tasks.report.layout import render_page
 from safety_tasks.report.redaction import plain
 
 _BESIDE_VISAGE = ("basin_width", "mean_safety")
@@ -28,9 +24,10 @@ def render_html(report: Report) -> str:
     facts = report_to_dict(report)
     word = wording.shown_decision(report.decision, len(report.gates))
     means, means_not = wording.meaning(word)
-    script = chart_script()
-    page = environment().get_template("page.html.j2")
-    return page.render(
+    return render_page(
+        "page.html.j2",
+        title=f"{wording.SYMBOLS.get(word, '–')} {word}: {facts['model']}",
+        charts=_charts(report),
         report=facts,
         word=word,
         symbols=wording.SYMBOLS,
@@ -41,32 +38,9 @@ def render_html(report: Report) -> str:
         agreements=[wording.agreement_sentence(task, found) for task, found in report.agreements],
         settings=list(_rows(facts["settings"])),
         facts=_facts(facts),
-        charts=_charts(report),
         caption=_caption(report.landscape, facts["landscape"]),
-        still=Markup(landscape_svg(report.landscape)) if report.landscape else None,
-        script=Markup(script.text),
-        integrity=script.integrity,
         wording=wording,
     )
-
-
-@lru_cache(maxsize=1)
-def environment() -> Environment:
-    """The templates: everything escaped, a missing field an error."""
-    loader = PackageLoader("safety_tasks.report", "templates")
-    jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    jinja.filters.update(number=_number, interval=_interval)
-    jinja.policies["json.dumps_kwargs"] = {"allow_nan": False}
-    return jinja
-
-
-def _number(estimate: Mapping[str, Any]) -> str:
-    return f"{'≥ ' if estimate['censored'] else ''}{estimate['value']:.3f}"
-
-
-def _interval(estimate: Mapping[str, Any]) -> str:
-    high = "no upper bound" if estimate["high"] is None else f"{estimate['high']:.3f}"
-    return f"{estimate['low']:.3f} to {high}"
 
 
 def _numbers(report: Report) -> dict[str, Any]:
