@@ -16,6 +16,7 @@ from pytest_llmsafety.run import SafetyRun
 from safety_tasks.errors import InvalidInput, SafetyError, UnknownName
 from safety_tasks.inputs import check_inputs
 from safety_tasks.models import resolve_model
+from safety_tasks.samples import TEXT_LEVELS
 from safety_tasks.settings import Settings
 
 
@@ -82,6 +83,8 @@ def _run_options(given: dict[str, Any]) -> RunOptions:
         given["gate"] = given["gate"].splitlines()
     if isinstance(given.get("gates"), list):
         given["gates"] = "\n".join(given["gates"]) or "none"
+    if given.get("report_text", "off") not in TEXT_LEVELS:
+        raise UnknownName("value for --llm-report-text:", str(given["report_text"]), TEXT_LEVELS)
     flags = {name: is_true(given.get(name)) for name in ("require", "update_baseline", "plan")}
     return RunOptions(**{**given, **flags, "gate": tuple(given.get("gate", ()))})
 

@@ -31,6 +31,8 @@ class ModelRun:
     """Of the run, for loading."""
     name: str
     measured: dict[Settings, dict[str, SafetyTask]] = field(default_factory=dict)
+    texts: dict[str, str] | None = None
+    """Takes in the answers by their hash, where a report shows them."""
 
     @cached_property
     def lm(self) -> LM:
@@ -59,7 +61,8 @@ class ModelRun:
             with foreign_code(self.config):
                 from safety_tasks.harness.evaluation import evaluate_tasks
 
-                known.update(evaluate_tasks(self.lm, new, settings, quiet=self.config.get_verbosity() < 0))
+                quiet = self.config.get_verbosity() < 0
+                known.update(evaluate_tasks(self.lm, new, settings, quiet=quiet, texts=self.texts))
         return {name: known[name] for name in names}
 
     @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from pytest_llmsafety.folder import FOLDER, make_ignored
 from pytest_llmsafety.gates import Gate
 from pytest_llmsafety.run import SafetyRun
 from pytest_llmsafety.run_log import NAME, Recorder, RunLog
+from pytest_llmsafety.samples import reference_landscape, samples_of
 from safety_tasks.estimates import Estimate, Outcome, explain
 from safety_tasks.records import GateRow, Report
 from safety_tasks.report import write_report
@@ -89,7 +91,7 @@ def write_reports(run: SafetyRun) -> bool:
     report, path = report_of(run), report_path(run)
     try:
         make_ignored(path.parent)
-        write_report(report, path)
+        write_report(replace(report, samples=samples_of(run), reference_landscape=reference_landscape(run)), path)
         _write_model_card(run, report)
     except OSError as error:
         run.report_problem = f"not written: {error}"

@@ -23,6 +23,7 @@ from safety_tasks.landscape_values import landscape_from_record
 from safety_tasks.records import Report
 from safety_tasks.report import write_report
 from safety_tasks.report.facts import gate_from_dict
+from safety_tasks.samples import origin_first, samples_from_dict
 
 Line = dict[str, Any]
 RUNS = Path(FOLDER) / "runs"
@@ -75,6 +76,7 @@ def _report(head: Line, parts: list[list[Line]], name: str) -> Report:
     measured = [found[-1] for lines in parts if (found := [line for line in lines if line["kind"] == "measured"])]
     estimates = [Estimate.from_dict(one) for line in measured for one in line["estimates"]]
     landscapes = [line["landscape"] for line in measured if line["landscape"]]
+    answered = {line["task"]: line["samples"] for lines in parts for line in lines if line["kind"] == "samples"}
     facts = {name: value for line in measured for name, value in line["facts"].items()}
     return Report(
         model=head["model"],
@@ -87,6 +89,7 @@ def _report(head: Line, parts: list[list[Line]], name: str) -> Report:
         command=head["command"],
         second_opinions=tuple(map(Estimate.from_dict, _all_of(measured, "second_opinions"))),
         agreements=tuple((one["task"], Agreement.from_dict(one)) for one in _all_of(measured, "agreements")),
+        samples=origin_first(one for task, found in answered.items() for one in samples_from_dict(task, found)),
     )
 
 

@@ -56,6 +56,8 @@ class SafetyRun:
     """By quantity: a metric's name, or what a gate asks of it."""
     flips: dict[str, str] = field(default_factory=dict)
     """Of paired quantities: which prompts flipped."""
+    references: dict[Settings, Mapping[str, TaskRecord]] = field(default_factory=dict)
+    """Records of the base model, or else of the baseline, by what was measured with."""
     second_opinions: list[Estimate] = field(default_factory=list)
     agreements: list[tuple[str, Agreement]] = field(default_factory=list)
     landscape: Landscape | None = None
@@ -66,7 +68,8 @@ class SafetyRun:
     @cached_property
     def tuned(self) -> ModelRun:
         """The model under test."""
-        return ModelRun(self.config, self.options, self.settings, self.options.model or "")
+        texts: dict[str, str] | None = None if self.options.report_text == "off" else {}
+        return ModelRun(self.config, self.options, self.settings, self.options.model or "", texts=texts)
 
     @cached_property
     def base(self) -> ModelRun:
@@ -148,6 +151,8 @@ class SafetyRun:
 
         now = {name: task.record() for name, task in tasks.items()}
         then = self._base_records(settings) if gate.reference == "base" else self._baseline_records(tasks)
+        if gate.reference == "base" or settings not in self.references:
+            self.references[settings] = then
         compared = compare_with(gate, now, then)
         self.estimates[gate.quantity] = replace(compared.estimate, name=gate.quantity)
         change = {"with": gate.reference, "value": compared.reference, "change": compared.estimate.value}

@@ -2,8 +2,9 @@
 
 One JSONL file a session in ``.llmsafety/runs``, mode 0600, in a folder that git ignores. Every line is on disk before
 the session goes on: a head (model, settings, gates, command, start), the measurements whenever there are more of them,
-each gate as it is decided. It holds numbers and verdict codes, no prompt, no answer and no secret.
-``python -m pytest_llmsafety report`` reads it (``recovery.py``). The journal of answers is another file.
+the samples of each task without their texts, each gate as it is decided. It holds numbers, verdict codes and hashes, no
+prompt, no answer and no secret. ``python -m pytest_llmsafety report`` reads it (``recovery.py``). The journal of answers
+is another file.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from pytest_llmsafety.folder import make_ignored
 from safety_tasks.landscape_values import landscape_record
 from safety_tasks.report.facts import gate_to_dict
 from safety_tasks.report.redaction import plain
+from safety_tasks.samples import samples_to_dict
 
 if TYPE_CHECKING:
     from pytest_llmsafety.run import SafetyRun
+    from pytest_llmsafety.samples import Answered
     from safety_tasks.records import GateRow, Report
 
 SCHEMA = "llmsafety-run/1"
@@ -66,6 +69,11 @@ class RunLog:
                 facts=report.facts,
                 landscape=None if report.landscape is None else landscape_record(report.landscape),
             )
+
+    def answered(self, answered: Answered) -> None:
+        """A task's samples, again where a reference to compare them with has come."""
+        if self._is_new(f"samples {answered.name}", (id(answered.task), id(answered.reference))):
+            self._append(kind="samples", task=answered.name, samples=samples_to_dict(answered.samples()))
 
     def decided(self, row: GateRow) -> None:
         """A gate that is settled, by a decision or an error."""
@@ -115,9 +123,12 @@ class Recorder:
     def pytest_runtest_makereport(self, item: pytest.Item) -> None:
         """Write what this phase has measured and decided."""
         from pytest_llmsafety.outputs import report_of
+        from pytest_llmsafety.samples import answered_tasks
 
         report = report_of(self.run)
         self.log.measured(report)
+        for answered in answered_tasks(self.run):
+            self.log.answered(answered)
         for row in report.gates:
             self.log.decided(row)
 

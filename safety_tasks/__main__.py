@@ -1,4 +1,4 @@
-"""``python -m safety_tasks``: path, prompts, judges and judge-check."""
+"""``python -m safety_tasks``: path, prompts, judges, judge-check and report."""
 
 from __future__ import annotations
 
@@ -74,6 +74,23 @@ def judge_check(
     typer.echo(describe(checks, show_disagreements=show_disagreements))
     if as_json:
         typer.echo(json.dumps(to_json(checks)))
+
+
+@app.command()
+def report(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="lm_eval's results JSON, report.json, a journal, or a folder of these; several: compared."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML page.")],
+    text: Annotated[
+        str, typer.Option(help="Prompts and answers in a model's page, from its journal: off, truncated or full.")
+    ] = "off",
+) -> None:
+    """Make the report of a model from the files of its runs, or one page that compares several models."""
+    from safety_tasks.report.rebuilt import rebuild
+
+    typer.echo("\n".join(rebuild(sources, output, text)))
 
 
 @app.command(hidden=True)

@@ -64,7 +64,7 @@ def samples_of(
     found: dict[Any, list[Sample]] = {}
     for id_, category, answers in prompts:
         for answer in answers:
-            said = [verdict.value for verdict in (*answer.verdicts, *([answer.harm] if answer.harm else []))]
+            said = [verdict.value for verdict in answer.verdicts] + ([answer.harm.value] if answer.harm else [])
             direction = answer.point.direction
             sample = Sample(
                 task=task,

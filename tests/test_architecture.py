@@ -38,7 +38,7 @@ LEVELS = [
         "task_record",
         "asr_within",
     },
-    {"answering", "judging", "measurement", "progress", "records", "samples"},
+    {"answering", "judging", "measurement", "progress", "records", "samples", "measured"},
     {"plots", "python_api"},
     {"report", "baseline"},
     {"harness"},

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from safety_tasks.journal import text_hash
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,7 @@ class Completion:
     @property
     def sha256(self) -> str:
         """Of the text, its first 16 hexadecimal digits."""
-        return hashlib.sha256(self.text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return text_hash(self.text)
 
     @property
     def thought(self) -> tuple[int, ...]:

@@ -25,11 +25,13 @@ from safety_tasks.harness import request
 from safety_tasks.harness.command_line import show_errors_plainly
 from safety_tasks.harness.rows import Response, Row, agreement_with_first, filters, harm_reader, readers
 from safety_tasks.inputs import check_inputs
+from safety_tasks.measured import MeasuredTask, keep_in_journal
 from safety_tasks.measurement import Question
 from safety_tasks.metrics import METRICS
 from safety_tasks.points import ORIGIN, Point
 from safety_tasks.prompts import Kind, Prompt, PromptSet, load_prompts
 from safety_tasks.report.redaction import plain
+from safety_tasks.samples import Sample, samples_of
 from safety_tasks.settings import BEHAVIOUR_JUDGE, Settings
 from safety_tasks.task_record import TaskRecord, curve_of
 
@@ -159,12 +161,9 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         config = cast(dict[str, Any], super().dump_config())
         ours = {
             "metadata": config.get("metadata"),
-            "visage_settings": self.settings.to_dict(),
             "visage_prompts_sha256": self.prompt_set.sha256,
             "visage_judges": self.facts.get("judges", {}),
-            "visage_estimates": {name: found.to_dict() for name, found in self.estimates.items()},
-            "visage_second_opinions": [found.to_dict() for found in self.second_opinions],
-            "visage_agreements": [agreement.to_dict() for agreement in self.opinions],
+            **{f"visage_{name}": values for name, values in self.measured().to_dict().items()},
         }
         return {**config, **plain(ours)}
 
@@ -186,6 +185,24 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         reader = harm_reader(self.settings) if metric == "harmful_score" else self.settings.judges[0]
         found = self.estimate(rows, reader).get(metric) if rows and reader else None
         return None if found is None else dataclasses.replace(found, name=f"{metric}[category={category}]")
+
+    def measured(self) -> MeasuredTask:
+        """All that files keep of the task."""
+        return MeasuredTask(
+            task=str(self.config.task),
+            settings=self.settings.to_dict(),
+            facts=self.facts,
+            estimates=tuple(self.estimates.values()),
+            second_opinions=tuple(self.second_opinions),
+            agreements=tuple(self.opinions),
+            landscape=getattr(self, "landscape", None),
+            samples=self.samples(),
+        )
+
+    def samples(self) -> tuple[Sample, ...]:
+        """Its answers as a report shows them, without texts."""
+        rows = [(row["id"], row["category"], row["answers"]) for row in self.rows]
+        return samples_of(str(self.config.task), rows, self.readers)
 
     def record(self) -> TaskRecord:
         """What a baseline keeps of the task, as the deciding judge reads it."""
@@ -223,11 +240,14 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
             self.facts = {**rows[0]["facts"], "prompt_sets": {str(self.config.task): self._prompt_set_facts()}}
             self.rows = rows
             self.read_by[reader] = self._estimates(rows, reader)
+            if len(self.read_by) == len(self.readers):
+                keep_in_journal(self.settings.journal, str(self.config.task), plain(self.measured().to_dict()))
         return self.read_by[reader]
 
     def _prompt_set_facts(self) -> dict[str, Any]:
         own = self.prompt_set
-        return {"name": own.name, "prompts": len(own), "sha256": own.sha256, "source": own.source}
+        facts = {"name": own.name, "prompts": len(own), "sha256": own.sha256, "source": own.source}
+        return {**facts, "kind": self.KIND, "gated": own.gated}
 
     def _estimates(self, rows: list[Row], reader: str) -> Estimates:
         found = self.estimate(rows, reader)
