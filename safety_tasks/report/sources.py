@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from safety_tasks.errors import InvalidInput, SafetyError
+from safety_tasks.estimates import Estimate
 from safety_tasks.journal import lines_of, text_hash
 from safety_tasks.measured import MeasuredTask, measured_in_journal
+from safety_tasks.metrics import METRICS
 from safety_tasks.prompts import PUBLIC, load_prompts
 from safety_tasks.prompts.hub import in_cache
 from safety_tasks.prompts.local_copies import find_copy
@@ -140,7 +142,7 @@ def _lm_eval_command(values: Mapping[str, Any], tasks: Mapping[str, Any]) -> str
 
 def _report_of(tasks: Sequence[MeasuredTask], command: str = "") -> Report:
     """The report of one model's tasks; a metric that several have is the worse of theirs, as gates read it."""
-    estimates: dict[str, Any] = {}
+    estimates: dict[str, Estimate] = {}
     facts: dict[str, Any] = {}
     for task in tasks:
         for found in task.estimates:
@@ -152,7 +154,7 @@ def _report_of(tasks: Sequence[MeasuredTask], command: str = "") -> Report:
         model=str(facts.get("model", "")),
         decision="pass",
         gates=(),
-        estimates=tuple(estimates.values()),
+        estimates=tuple(sorted(estimates.values(), key=_printed)),
         landscape=landscapes[-1] if landscapes else None,
         settings=_settings(tasks),
         facts=facts,
@@ -235,3 +237,9 @@ def _prompt_texts(facts: Mapping[str, Any], settings: Mapping[str, Any], task: s
     except SafetyError:
         return {}
     return {prompt.id: prompt.text for prompt in prompts.prompts} if prompts.sha256 == facts["sha256"] else {}
+
+
+def _printed(estimate: Estimate) -> int:
+    """Where a metric stands among all: that of no task of ours comes last."""
+    names = list(METRICS)
+    return names.index(estimate.name) if estimate.name in names else len(names)
