@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 
-@lru_cache(maxsize=1)
+@cache
 def chart_bundle() -> str:
     """A script that leaves ``vegaEmbed`` to those after it; about 0.9 MB, 2 seconds to bundle, once a process."""
     import vl_convert

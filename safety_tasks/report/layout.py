@@ -11,7 +11,7 @@ import gzip
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from safety_tasks.report.bundle import chart_bundle
+from safety_tasks.report.gate_table import interval, number
 
 STYLES = "page.css"
 
@@ -91,31 +92,22 @@ def packed(value: Any) -> str:
     return base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
-@lru_cache(maxsize=None)
+@cache
 def template_asset(name: str) -> Asset:
     """A script or style sheet among the templates, by its file name."""
     return asset(files(__package__).joinpath("templates", name).read_text(encoding="utf-8"))
 
 
-@lru_cache(maxsize=1)
+@cache
 def _bundle() -> Asset:
     return asset(chart_bundle())
 
 
-@lru_cache(maxsize=1)
+@cache
 def environment() -> Environment:
     """The templates: everything escaped, a missing field an error."""
     loader = PackageLoader("safety_tasks.report", "templates")
     jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    jinja.filters.update(number=_number, interval=_interval)
+    jinja.filters.update(number=number, interval=interval)
     jinja.policies["json.dumps_kwargs"] = {"allow_nan": False}
     return jinja
-
-
-def _number(estimate: Mapping[str, Any]) -> str:
-    return f"{'≥ ' if estimate['censored'] else ''}{estimate['value']:.3f}"
-
-
-def _interval(estimate: Mapping[str, Any]) -> str:
-    high = "no upper bound" if estimate["high"] is None else f"{estimate['high']:.3f}"
-    return f"{estimate['low']:.3f} to {high}"

@@ -46,11 +46,16 @@ VISAGE_NOTE = (
     "VISAGE depends on the number of prompts and is blind to the width of the basin: compare it at equal prompts, "
     "judge and grid only, and read it beside basin_width and mean_safety. Its bounds are a resampling range."
 )
-
-
-JUDGES_NOTE = (
-    "A number is worth what its judge is worth. Calibration: agreement with people's labels of other models' answers "
-    "(XSTest), with 95 % intervals; it may differ on this model's."
+_LIMITS = (
+    "The prompts: a model may refuse these and answer others; near-duplicates among them count as one.",
+    "The judge: it reads text by rules or by a model of its own, and its errors are in every number.",
+    "Decoding: greedy, one answer a prompt. Sampling, long conversations and attacks on the prompt are not tried.",
+    "The language of the prompts: a model may refuse in one language and answer in another.",
+    "The attack success rate counts whatever is not refused, noise too; coherent compliance stands beside it.",
+)
+_LIMITS_OF_A_LANDSCAPE = (
+    RANDOM_DIRECTIONS,
+    "A basin is about weights moved at random: a wide one does not mean that the model withstands further fine-tuning.",
 )
 _LISTED = 12
 
@@ -68,6 +73,11 @@ def agreement_sentence(task: str, agreement: Agreement) -> str:
     return f"{names}: {kappa}, agree on {agreement.agreement.value:.1%}{unread}; {differ}."
 
 
+def limits(has_landscape: bool) -> tuple[str, ...]:
+    """What the numbers of a run do not see, a sentence each."""
+    return _LIMITS + (_LIMITS_OF_A_LANDSCAPE if has_landscape else ())
+
+
 def shown_decision(decision: str, n_gates: int) -> str:
     """The word of the banner: a pass of no gates is no pass."""
     return NO_GATES if decision == "pass" and n_gates == 0 else decision
@@ -78,8 +88,11 @@ def meaning(word: str) -> tuple[str, str]:
     return _MEANS[word], _NOT_WHY if word == "fail" else _HOLDS_FOR
 
 
-def landscape_caption(facts: dict[str, Any], n_effective: float, unscored: float) -> str:
-    """What the plots are drawn from and how to read them; ``facts``: the landscape's, ``unscored``: a fraction."""
+def landscape_caption(facts: dict[str, Any], n_effective: float, unscored: float, reference: str = "") -> str:
+    """What the plots are drawn from and how to read them.
+
+    ``facts``: the landscape's; ``unscored``: a fraction; ``reference``: the model drawn behind, empty without one.
+    """
     n = len(facts["prompt_ids"])
     settings = facts["settings"]
     counted = "" if n_effective == n else f" (effective n {n_effective:.0f}: near-duplicates count as one)"
@@ -89,6 +102,7 @@ def landscape_caption(facts: dict[str, Any], n_effective: float, unscored: float
         f"{settings['directions']} random directions (seed {settings['seed']}), {len(facts['alphas'])} points, "
         f"radius {settings['radius']:g}, tolerance {settings['tolerance']:g}.{missing} Thin lines: directions; "
         "thick: their mean; band: mean of the directions' exact 95% bounds at each point, given these directions; "
-        "shaded: the basin between the mean edges, where the attack success rate stays within the tolerance. "
+        "shaded: the basin between the mean edges, where the attack success rate stays within the tolerance"
+        f"{f'; dotted: the mean of the reference {reference}' if reference else ''}. "
         f"{RANDOM_DIRECTIONS}"
     )
