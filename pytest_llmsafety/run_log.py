@@ -3,8 +3,8 @@
 One JSONL file a session in ``.llmsafety/runs``, mode 0600, in a folder that git ignores. Every line is on disk before
 the session goes on: a head (model, settings, gates, command, start), the measurements whenever there are more of them,
 the samples of each task without their texts, each gate as it is decided. It holds numbers, verdict codes and hashes, no
-prompt, no answer and no secret. ``python -m pytest_llmsafety report`` reads it (``recovery.py``). The journal of answers
-is another file.
+prompt, no answer and no secret. ``python -m pytest_llmsafety report`` reads it (``recovery.py``). The journal of
+answers is another file.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from safety_tasks.plots.landscape import landscape_chart, landscape_svg
 
 
 def notebook_bundle(landscape: Landscape) -> dict[str, Any]:
-    """Its plot by MIME type, the front end's choice: Vega-Lite, or SVG where that is not known; no network either way."""
+    """Its plot by MIME type, the front end's choice: Vega-Lite, or SVG where that is not known; never the network."""
     import altair as alt
 
     version = alt.SCHEMA_VERSION.removeprefix("v").partition(".")[0]

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def trajectory_chart(
-    checkpoints: Sequence[tuple[str, int, Mapping[str, Estimate]]], metrics: Sequence[str], width: int = 250
+    checkpoints: Sequence[tuple[str, int, Mapping[str, Estimate]]], metrics: Sequence[str], width: int = 220
 ) -> alt.VConcatChart:
-    """Value and 95 % interval of each metric against the step, a panel a metric, two side by side.
+    """Value and 95 % interval of each metric against the step, a panel a metric, three side by side.
 
     ``checkpoints``: name, step and estimates by metric. A bound that is infinite ends at the value.
     """
@@ -38,8 +38,8 @@ def trajectory_chart(
             base.mark_point(color=LINE, filled=True, size=60, opacity=1).encode(y=y),
         ]
         panels.append(alt.LayerChart(layer=layers).properties(width=width, height=130, title=metric))
-    pairs = [alt.hconcat(*panels[at : at + 2], spacing=24) for at in range(0, len(panels), 2)]
-    return styled(alt.vconcat(*pairs, spacing=20))
+    lines = [alt.hconcat(*panels[at : at + 3], spacing=24) for at in range(0, len(panels), 3)]
+    return styled(alt.vconcat(*lines, spacing=20))
 
 
 def _row(name: str, step: int, found: Estimate) -> Record:

@@ -21,6 +21,7 @@ from safety_tasks.report.sources import own_setting
 LANDSCAPE = "visage_landscape"
 _CHECKPOINT = re.compile(r"(?:^|[/\\_.-])((?:ckpt|checkpoint|step)[-_]?(\d+))(?=$|[/\\_.-])", re.IGNORECASE)
 _GRID = ("directions", "points", "radius", "tolerance", "seed")
+_JUDGE_OF = "judge of "  # of a metric that only one of the two may have
 _FREE = ("journal", "n_prompts", "prompts", "benign_prompts", "judge", "harm_judge")
 """Settings in which reports may differ: their prompts are compared by hash, their judges metric by metric."""
 
@@ -53,9 +54,9 @@ def check_alike(one: Compared, other: Compared) -> None:
     """Raise InvalidInput for a task that both measured, but with other prompts, judges or settings."""
     ours, theirs = traits(one.report), traits(other.report)
     for task in ours.keys() & theirs.keys():
-        for name in ours[task].keys() | theirs[task].keys():
+        for name in dict.fromkeys((*ours[task], *theirs[task])):
             mine, yours = ours[task].get(name), theirs[task].get(name)
-            if mine != yours:
+            if mine != yours and not (name.startswith(_JUDGE_OF) and None in (mine, yours)):
                 raise InvalidInput(
                     f"{task} was measured with another {name} for {one.name} ({mine}) than for {other.name} ({yours}), "
                     "so that their numbers do not compare. Measure both alike, or make a page of each."
@@ -69,6 +70,8 @@ def traits(report: Report) -> dict[str, dict[str, Any]]:
     known = facts.get("judges", {})
     found = {}
     for task, prompts in facts.get("prompt_sets", {}).items():
+        if task == LANDSCAPE and report.landscape is None:
+            continue
         names = [name for name in report.settings if name not in (*_FREE, *_GRID)]
         own = {name: own_setting(report.settings, name, task) for name in names}
         if task == LANDSCAPE and report.landscape is not None:
@@ -77,7 +80,7 @@ def traits(report: Report) -> dict[str, dict[str, Any]]:
         for metric in metrics_of(task):
             judge = judges.get(metric) if METRICS[metric].tasks == (task,) else None
             if judge:
-                own[f"judge of {metric}"] = f"{judge} {known.get(judge, {}).get('identity', '')}".strip()
+                own[_JUDGE_OF + metric] = f"{judge} {known.get(judge, {}).get('identity', '')}".strip()
         found[task] = plain(own)
     return found
 
@@ -132,12 +135,12 @@ def _metric_row(metric: str, models: Sequence[Compared]) -> dict[str, Any]:
     found = [next((e for e in model.report.estimates if e.name == metric), None) for model in models]
     first = next(estimate for estimate in found if estimate is not None)
     known = METRICS.get(metric)
+    behind = sorted({estimate.n for estimate in found if estimate is not None})
+    judge = f", judge {without_secrets(first.judge)}" if first.judge else ""
+    better = [] if known is None else ["higher is better" if known.higher_is_better else "lower is better"]
     return {
-        "name": metric,
-        "about": known.description if known else "",
-        "better": "" if known is None else "higher is better" if known.higher_is_better else "lower is better",
-        "judge": without_secrets(first.judge),
-        "n": sorted({estimate.n for estimate in found if estimate is not None}),
+        "name": without_secrets(metric),
+        "about": [*better, f"n = {' or '.join(map(str, behind))}{judge}"],
         "estimates": [None if estimate is None else plain(estimate.to_dict()) for estimate in found],
     }
 

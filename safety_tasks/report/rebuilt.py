@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from jinja2 import UndefinedError
 from rich.console import Console
 from rich.table import Table
 
@@ -27,8 +28,11 @@ def rebuild(paths: Iterable[Path], output: Path, text: str = "off") -> list[str]
     output.parent.mkdir(parents=True, exist_ok=True)
     if len(found) > 1:
         return _compare(compared(found), output, text)
-    report = found[0][1]
-    page, facts = write_report(report, output)
+    source, report = found[0]
+    try:
+        page, facts = write_report(report, output)
+    except UndefinedError as error:
+        raise InvalidInput(f"{str(source)!r} lacks what a page shows ({error.message}): measure it anew.") from error
     lines = [f"model: {without_secrets(report.model)}", *(f"  {estimate}" for estimate in report.estimates)]
     return [*lines, *_missing_texts(report, text), f"facts: {facts}", f"report: {page}"]
 
