@@ -7,7 +7,7 @@ samples --samples_to_dict--> plain values for a file, never a text --samples_fro
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ class Sample:
     """Of the completion, its first 16 hexadecimal digits: equal answers can be seen without being read."""
     reference_verdict: str | None = None
     """Of the base model or baseline, by the same judge at the same point."""
-    prompt: str | None = None
+    prompt: str | None = field(default=None, repr=False)
     """The prompt's text, only where texts were asked for."""
-    completion: str | None = None
+    completion: str | None = field(default=None, repr=False)
     """The completion's text, only where texts were asked for."""
 
 
