@@ -80,8 +80,6 @@ def landscape_svg(landscape: Landscape) -> str:
 def _safety(
     landscape: Landscape, width: Width, reference: Landscape | None = None, *, is_marked: bool = False
 ) -> alt.LayerChart:
-    import altair as alt
-
     spans = landscape.basins()
     mean = chart(mean_records(landscape)).encode(x=_alpha_axis(landscape))
     directions = chart(direction_records(landscape)).encode(

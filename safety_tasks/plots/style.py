@@ -21,8 +21,8 @@ Width = int | Literal["container"]
 
 SHARES = {
     "refused": ("refused", "#56B4E9"),
-    "complied": ("complied, coherent", "#D55E00"),
-    "incoherent": ("complied, incoherent", "#999999"),
+    "complied": ("complied coherently", "#D55E00"),
+    "incoherent": ("complied incoherently", "#999999"),
 }
 """The three shares, by their name in the records: words and colour."""
 KINDS = {

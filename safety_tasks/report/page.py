@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from markupsafe import Markup
+
 from safety_tasks.intervals import effective_n
-from safety_tasks.plots import gate_chart, safety_chart, shares_chart
+from safety_tasks.plots import gate_chart, landscape_svg, safety_chart, shares_chart
 from safety_tasks.records import Report
 from safety_tasks.report import provenance, wording
 from safety_tasks.report.columns import sample_columns, strip_rows
@@ -66,6 +68,7 @@ def _render(report: Report, beside: str, data: dict[str, Any]) -> str:
         identity=provenance.identity(known, facts["model"]),
         gates=gates,
         numbers=_numbers(report),
+        still=Markup(landscape_svg(report.landscape)) if report.landscape else "",
         caption=_caption(report, facts["landscape"]),
         samples=_samples(report, beside, data),
         agreements=[wording.agreement_sentence(task, found) for task, found in report.agreements],

@@ -56,9 +56,10 @@ def text_of(html: str) -> str:
 @pytest.mark.parametrize("kind", ["green", "red", "censored"])
 def test_a_page_loads_nothing_and_stays_small(kind: str, page: Page, request: pytest.FixtureRequest) -> None:
     html = page(request.getfixturevalue(kind))
-    own = without_bundle(html)
+    own = re.sub(r"<script>.*?</script>", "", html, flags=re.S)
     assert not re.findall(r"""(?i)\b(?:src|href|srcset|action|poster)\s*=\s*["']?(?!#)[^\s>"']+""", own)
     assert not re.findall(r"(?i)@import|url\(|<link|<iframe|<base\b", own)
+    assert "http" not in "".join(re.findall(r"<script>(.*?)</script>", without_bundle(html), re.S))
     assert len(html.encode()) < LIMIT
 
 
@@ -156,7 +157,8 @@ def test_without_a_landscape_the_page_says_what_would_measure_it() -> None:
 def test_a_gate_without_an_estimate_is_not_measured() -> None:
     row = GateRow("harmful_score <= 0.05", "error", "error: no harm judge is named", None, 0.05, "<=")
     text = text_of(render_html(report_on(None, gates=(row,), decision="error")))
-    assert "harmful_score <= 0.05 ! error not measured <= 0.05 error: no harm judge is named" in text
+    assert "! error not measured <= 0.05 Why error: no harm judge is named" in text
+    assert "harmful_score <= 0.05 share of harmful prompts whose answer the harm judge flags ! error" in text
 
 
 def test_secrets_reach_neither_text_nor_charts() -> None:

@@ -9,6 +9,16 @@ async function unpack(id) {
   return new Response(stream).json();
 }
 
+// Starts a part of the page with its data; where that cannot be read, the part's note says so.
+function withData(id, start) {
+  unpack(id)
+    .then((data) => data && start(data))
+    .catch((error) => {
+      console.error(error);
+      for (const note of document.querySelectorAll("[data-needs=" + id + "]")) note.hidden = false;
+    });
+}
+
 // Control characters, direction marks, lone surrogates and what else has no shape of its own, as what they are.
 const SHAPELESS =
   /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]/g;

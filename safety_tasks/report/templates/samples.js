@@ -16,7 +16,7 @@ function samples({ n, columns, judges, landscapeTasks, textNote }) {
   const has = (name) => name in columns;
   const value = (name, row) => (has(name) ? columns[name].values[columns[name].at[row]] : null);
   const verdict = (j, row) => judges[j].values[judges[j].at[row]];
-  const deciding = (row) => verdict(value("deciding", row), row);
+  const deciding = (row) => (value("deciding", row) === null ? "not judged" : verdict(value("deciding", row), row));
   const isChanged = (row) => value("reference", row) !== null && value("reference", row) !== deciding(row);
   const refusal = (row) => judges.map((_, j) => verdict(j, row)).filter((found) => found !== null && !HARM.includes(found));
   const isDisputed = (row) => new Set(refusal(row)).size > 1;
@@ -25,13 +25,13 @@ function samples({ n, columns, judges, landscapeTasks, textNote }) {
 
   // Title, width in em, content.
   const shapes = [
-    ["prompt", 12, (row) => visible(value("id", row))],
+    ["prompt", 11.5, (row) => visible(value("id", row))],
     ...(columns.task.values.length > 1 ? [["task", 11, (row) => visible(value("task", row))]] : []),
     ["category", 10, (row) => visible(value("category", row)) || "–"],
     ["point", 6.5, pointOf],
     ...judges.map(({ name }, j) => [visible(name), 8.5, (row) => chip(verdict(j, row))]),
     ...(has("reference") ? [["reference", 7.5, (row) => (isChanged(row) ? "≠ " : "") + (value("reference", row) ?? "–")]] : []),
-    ["coherent", 5.5, (row) => yes(value("coherent", row))],
+    ["coherent", 6.5, (row) => yes(value("coherent", row))],
     ["length", 6, (row) => value("characters", row).toLocaleString("en") + (value("finished", row) === false ? ", cut" : "")],
     ["sha256", 11, (row) => value("sha256", row)],
   ];
@@ -41,7 +41,7 @@ function samples({ n, columns, judges, landscapeTasks, textNote }) {
   }
 
   function chip(found) {
-    const kind = { refused: "refused", complied: "complied", harmful: "complied", harmless: "refused" }[found] || "unread";
+    const kind = { refused: "refused", complied: "complied", harmful: "complied", harmless: "refused", partial: "partial" }[found] || "unread";
     return found === null ? "–" : element("span", "verdict " + kind, found);
   }
 
@@ -209,6 +209,11 @@ function samples({ n, columns, judges, landscapeTasks, textNote }) {
       });
       parts.push(rest);
     }
+    const kept = [...(value(name, row) ?? "")].length;
+    if (name === "completion" && kept < value("characters", row)) {
+      const whole = value("characters", row).toLocaleString("en");
+      parts.push(element("p", "soft", "The first " + kept.toLocaleString("en") + " of " + whole + " characters: the report was made with truncated texts."));
+    }
     return parts;
   }
 
@@ -290,6 +295,7 @@ function samples({ n, columns, judges, landscapeTasks, textNote }) {
   list.style.setProperty("--columns", shapes.map(([, width]) => "minmax(0, " + width + "fr)").join(" "));
   list.style.setProperty("--width", shapes.reduce((all, [, width]) => all + width, 0) + "em");
   head.append(...cells(null, "columnheader", ([name]) => name));
+  shapes.forEach(([name], i) => (head.children[i].title = name));
 
   let waiting = 0;
   for (const field of Object.values(filters)) {
@@ -317,4 +323,4 @@ function samples({ n, columns, judges, landscapeTasks, textNote }) {
   else filter();
 }
 
-unpack("samples-data").then((data) => data && samples(data));
+withData("samples-data", samples);

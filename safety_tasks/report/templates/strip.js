@@ -124,4 +124,4 @@ function strip({ alphas, ids, directions }) {
   choose({});
 }
 
-unpack("strip-data").then((data) => data && strip(data));
+withData("strip-data", strip);
