@@ -30,7 +30,9 @@ def compared_curves(landscapes: Sequence[tuple[str, Landscape]], width: Width = 
     ends = [alpha for _, landscape in landscapes for alpha in (landscape.alphas[0], landscape.alphas[-1])]
     colors = [MODELS[i % len(MODELS)] for i in range(len(names))]
     dashes = [_DASHES[i // len(MODELS) % len(_DASHES)] for i in range(len(names))]
-    legend = alt.Legend(orient="bottom", title=None, columns=min(len(names), 3), symbolType="stroke", symbolSize=300)
+    legend = alt.Legend(
+        orient="bottom", title=None, columns=min(len(names), 3), symbolType="stroke", symbolSize=300, symbolOpacity=1
+    )
     x = alt.X(
         "alpha:Q",
         scale=alt.Scale(domain=[min(ends), max(ends)], nice=False),
