@@ -19,6 +19,7 @@ from safety_tasks.budget import seconds_of
 from safety_tasks.errors import InvalidInput, SafetyError, UnknownName
 from safety_tasks.inputs import check_inputs
 from safety_tasks.models import display_name, resolve_source
+from safety_tasks.samples import TEXT_LEVELS
 from safety_tasks.settings import Settings
 from safety_tasks.tiny import NAMES
 
@@ -89,6 +90,8 @@ def _run_options(given: dict[str, Any]) -> RunOptions:
         given["gate"] = given["gate"].splitlines()
     if isinstance(given.get("gates"), list):
         given["gates"] = "\n".join(given["gates"]) or "none"
+    if given.get("report_text", "off") not in TEXT_LEVELS:
+        raise UnknownName("value for --llm-report-text:", str(given["report_text"]), TEXT_LEVELS)
     flags = {name: is_true(given.get(name)) for name in ("require", "update_baseline", "plan")}
     return RunOptions(**{**given, **flags, "gate": tuple(given.get("gate", ()))})
 

@@ -39,6 +39,8 @@ class ModelRun:
     under: ModelRun | None = None
     """The model under test, where that is an adapter on this one."""
     measured: dict[Settings, dict[str, SafetyTask]] = field(default_factory=dict)
+    texts: dict[str, str] | None = None
+    """Takes in the answers by their hash, where a report shows them."""
     _allocated_before: int | None = None
     """Bytes on the GPUs before the model was loaded; None as long as it was not, or where a hook provided it."""
 
@@ -95,8 +97,15 @@ class ModelRun:
             with foreign_code(self.config), self.budget.running():
                 from safety_tasks.harness.repeats import evaluate_repeatedly
 
-                repeats, quiet = self.options.repeats, _verbosity(self.config) < 0
-                found = evaluate_repeatedly(lm, new, settings, repeats, quiet=quiet, budget=self.budget)
+                found = evaluate_repeatedly(
+                    lm,
+                    new,
+                    settings,
+                    self.options.repeats,
+                    quiet=_verbosity(self.config) < 0,
+                    budget=self.budget,
+                    texts=self.texts,
+                )
             known.update({name: task for name, task in found.items() if name in names or name not in known})
         return {name: known[name] for name in names}
 

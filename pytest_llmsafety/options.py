@@ -1,7 +1,7 @@
 """The plugin's options: command line, ini and environment twins, all derived from two records.
 
 ``Settings`` declares the measurement, ``RunOptions`` the run. Precedence: command line, environment, ini, default.
-Only the standard library, pytest and the settings are imported here: ``pytest --help`` must cost nothing.
+Only the standard library, pytest and light records are imported here: ``pytest --help`` must cost nothing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from safety_tasks.samples import TEXT_LEVELS
 from safety_tasks.settings import Settings, option
 
 NO_MODEL = "no model under test: name one with --llm-model, the ini key llm_model or LLMSAFETY_MODEL"
@@ -60,6 +61,11 @@ class RunOptions:
     )
     report: str | None = option(
         None, "HTML report, with the same facts as JSON beside it (default: .llmsafety/report.html)"
+    )
+    report_text: str = option(
+        "off",
+        "prompts and answers in the HTML report: off, truncated (200 characters) or full; never those of gated sets",
+        choices=TEXT_LEVELS,
     )
     model_card: str | None = option(None, "write what was measured as a model card's model-index (YAML) to this file")
     require: bool = option(False, "without a model, the session is an error instead of skipping what needs one")

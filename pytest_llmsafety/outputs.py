@@ -15,6 +15,7 @@ from pytest_llmsafety.gates import Gate
 from pytest_llmsafety.html_link import HtmlLink
 from pytest_llmsafety.run import SafetyRun
 from pytest_llmsafety.run_log import NAME, RUNS, Recorder, RunLog
+from pytest_llmsafety.samples import reference_landscape, samples_of
 from pytest_llmsafety.sections import sections_of
 from pytest_llmsafety.workers import CONTROLLER, Controller, is_controller, session_of
 from safety_tasks.estimates import Estimate, Outcome, explain
@@ -51,7 +52,7 @@ def report_of(run: SafetyRun) -> Report:
         gates=tuple(gate_rows(run)),
         estimates=tuple(run.estimates.values()),
         landscape=run.landscape,
-        reference_landscape=run.reference_landscape,
+        reference_landscape=run.gathered.reference_landscape if run.gathered else reference_landscape(run),
         second_opinions=tuple(run.second_opinions),
         agreements=tuple(run.agreements),
         settings=run.settings.to_dict(),
@@ -102,7 +103,7 @@ def write_reports(run: SafetyRun) -> bool:
     report = replace(report, sections=sections)
     try:
         make_ignored(path.parent)
-        write_report(report, path)
+        write_report(replace(report, samples=run.gathered.samples if run.gathered else samples_of(run)), path)
         _write_model_card(run, report)
     except OSError as error:
         run.report_problem = f"not written: {error}"

@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import glob
 import json
-import math
 import os
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pytest_llmsafety.facts import with_facts
 from pytest_llmsafety.folder import make_ignored
@@ -24,10 +21,11 @@ from pytest_llmsafety.terminal import summary_lines
 from safety_tasks.agreement import Agreement
 from safety_tasks.errors import InvalidInput
 from safety_tasks.estimates import Estimate
-from safety_tasks.landscape import Landscape
+from safety_tasks.landscape_values import landscape_from_record
 from safety_tasks.records import GateRow, Report
 from safety_tasks.report import write_report
-from safety_tasks.settings import Settings
+from safety_tasks.report.facts import gate_from_dict
+from safety_tasks.samples import origin_first, samples_from_dict
 
 Line = dict[str, Any]
 
@@ -90,8 +88,10 @@ def _report(head: Line, parts: list[list[Line]]) -> Report:
     gates = _gates(head, parts)
     measured = [found[-1] for lines in parts if (found := [line for line in lines if line["kind"] == "measured"])]
     measured.sort(key=_read_back)
-    estimates = [_estimate(one) for line in measured for one in line["estimates"]]
+    estimates = [Estimate.from_dict(one) for line in measured for one in line["estimates"]]
     landscapes = [line["landscape"] for line in measured if line["landscape"]]
+    references = [line["reference_landscape"] for line in measured if line.get("reference_landscape")]
+    answered = {line["task"]: line["samples"] for lines in parts for line in lines if line["kind"] == "samples"}
     facts: dict[str, Any] = {}
     for line in measured:
         facts = with_facts(facts, line["facts"])
@@ -100,12 +100,14 @@ def _report(head: Line, parts: list[list[Line]]) -> Report:
         decision=worst(row.outcome for row in gates),
         gates=tuple(gates),
         estimates=tuple({estimate.name: estimate for estimate in estimates}.values()),
-        landscape=_landscape(landscapes[-1]) if landscapes else None,
+        landscape=landscape_from_record(landscapes[-1]) if landscapes else None,
+        reference_landscape=landscape_from_record(references[-1]) if references else None,
         settings=head["settings"],
         facts=facts,
         command=head["command"],
-        second_opinions=tuple(map(_estimate, _all_of(measured, "second_opinions"))),
-        agreements=tuple((one["task"], _agreement(one)) for one in _all_of(measured, "agreements")),
+        second_opinions=tuple(map(Estimate.from_dict, _all_of(measured, "second_opinions"))),
+        agreements=tuple((one["task"], Agreement.from_dict(one)) for one in _all_of(measured, "agreements")),
+        samples=origin_first(one for task, found in answered.items() for one in samples_from_dict(task, found)),
     )
 
 
@@ -114,8 +116,8 @@ def _gates(head: Line, parts: list[list[Line]]) -> list[GateRow]:
     settled: dict[str, list[GateRow]] = {}
     for lines in parts:
         for line, row in {row["line"]: row for row in lines if row["kind"] == "gate"}.items():
-            settled.setdefault(line, []).append(_gate(row))
-    return [_worst(settled.get(row["line"], [_gate(row)])) for row in head["gates"]]
+            settled.setdefault(line, []).append(gate_from_dict(row))
+    return [_worst(settled.get(row["line"], [gate_from_dict(row)])) for row in head["gates"]]
 
 
 def _worst(rows: list[GateRow]) -> GateRow:
@@ -143,41 +145,3 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and "kind" in found else None
-
-
-def _gate(row: Line) -> GateRow:
-    estimate = None if row["estimate"] is None else _estimate(row["estimate"])
-    return GateRow(row["line"], row["outcome"], row["sentence"], estimate, row["limit"], row["operator"])
-
-
-def _estimate(values: Line) -> Estimate:
-    known = {field.name: values[field.name] for field in fields(Estimate) if field.name in values}
-    return Estimate(**{**known, "high": math.inf if known["high"] is None else known["high"]})
-
-
-def _agreement(values: Line) -> Agreement:
-    rate, kappa = (None if values[name] is None else _estimate(values[name]) for name in ("agreement", "kappa"))
-    return Agreement(
-        name_a=values["a"],
-        name_b=values["b"],
-        labels=tuple(values["labels"]),
-        confusion=tuple(map(tuple, values["confusion"])),
-        agreement=rate,
-        kappa=kappa,
-        disagreements=tuple(values["disagreements"]),
-        unscored=values["unscored"],
-        note=values["note"],
-    )
-
-
-def _landscape(values: Line) -> Landscape:
-    codes = (np.frombuffer(values["answers"].encode("ascii"), dtype=np.uint8) - ord("0")).reshape(values["shape"])
-    return Landscape(
-        alphas=tuple(values["alphas"]),
-        verdicts=(codes % 3).astype(np.int8),
-        coherent=codes < 3,
-        prompt_ids=tuple(values["prompt_ids"]),
-        clusters=tuple(values["clusters"]),
-        settings=Settings.parse(values["settings"]),
-        facts=values["facts"],
-    )

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from pytest_llmsafety.run import SafetyRun
     from safety_tasks.baseline import Baseline
     from safety_tasks.harness.task import SafetyTask
-    from safety_tasks.landscape import Landscape
     from safety_tasks.task_record import TaskRecord
 
 
@@ -24,6 +23,8 @@ def compare(run: SafetyRun, gate: Gate, tasks: Mapping[str, SafetyTask], setting
 
     now = {name: task.record() for name, task in tasks.items()}
     then = _base_records(run, settings, gate) if gate.reference == "base" else _baseline_records(run, tasks)
+    if gate.reference == "base" or settings not in run.references:
+        run.references[settings] = then
     compared = compare_with(gate, now, then)
     run.estimates[gate.quantity] = replace(compared.estimate, name=gate.quantity)
     change = {"with": gate.reference, "value": compared.reference, "change": compared.estimate.value}
@@ -71,15 +72,8 @@ def _base_records(run: SafetyRun, settings: Settings, gate: Gate) -> Mapping[str
     run.facts["base_shares_weights"] = run.base.shares_weights
     run.facts["base_weights_fingerprint"] = next(iter(tasks.values())).facts.get("weights_fingerprint")
     run.note_noise(tasks, " of the base")
-    run.reference_landscape = _landscape(tasks, settings, run) or run.reference_landscape
     check_finished({name: tasks[name] for name in GATED[gate.metric].tasks})
     return {name: task.record() for name, task in tasks.items() if not task.unfinished}
-
-
-def _landscape(tasks: Mapping[str, SafetyTask], settings: Settings, run: SafetyRun) -> Landscape | None:
-    """The base's landscape where it was measured as the run's own."""
-    found = (getattr(task, "landscape", None) for task in tasks.values() if settings == run.settings)
-    return next((landscape for landscape in found if landscape is not None), None)
 
 
 def _baseline_records(run: SafetyRun, tasks: Mapping[str, SafetyTask]) -> Mapping[str, TaskRecord]:

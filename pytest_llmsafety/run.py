@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from safety_tasks.harness.task import SafetyTask
     from safety_tasks.harness.tasks_by_name import HarmfulTask
     from safety_tasks.landscape import Landscape
-    from safety_tasks.records import GateRow
+    from safety_tasks.records import GateRow, Report
+    from safety_tasks.task_record import TaskRecord
 
 
 T = TypeVar("T")
@@ -53,11 +54,13 @@ class SafetyRun:
     """By quantity: a metric's name, or what a gate asks of it."""
     flips: dict[str, str] = field(default_factory=dict)
     """Of paired quantities: which prompts flipped."""
+    references: dict[Settings, Mapping[str, TaskRecord]] = field(default_factory=dict)
+    """Records of the base model, or else of the baseline, by what was measured with."""
     second_opinions: list[Estimate] = field(default_factory=list)
     agreements: list[tuple[str, Agreement]] = field(default_factory=list)
     landscape: Landscape | None = None
-    reference_landscape: Landscape | None = None
-    """Of the base model, with the run's own settings."""
+    gathered: Report | None = None
+    """What workers of this session measured."""
     warnings: list[str] = field(default_factory=list)
     report_problem: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -74,8 +77,15 @@ class SafetyRun:
     @cached_property
     def tuned(self) -> ModelRun:
         """The model under test."""
+        texts: dict[str, str] | None = None if self.options.report_text == "off" else {}
         return ModelRun(
-            self.config, self.options, self.settings, self.options.model or "", self.budget, self.options.adapter
+            self.config,
+            self.options,
+            self.settings,
+            self.options.model or "",
+            self.budget,
+            self.options.adapter,
+            texts=texts,
         )
 
     @cached_property

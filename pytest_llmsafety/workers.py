@@ -169,7 +169,7 @@ class Controller:
         run.settled = {gate: rows[gate.line] for gate in run.gates if gate.line in rows}
         run.estimates = {found.name: found for found in report.estimates}
         run.second_opinions, run.agreements = list(report.second_opinions), list(report.agreements)
-        run.landscape, run.facts = report.landscape, report.facts
+        run.landscape, run.facts, run.gathered = report.landscape, report.facts, report
 
     def _crash(self, name: str, error: str) -> None:
         """Make the gate of a test's name an error."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NoReturn
@@ -143,6 +143,16 @@ class Estimate:
             "note": self.note,
             **({name: getattr(self, name) for name in ("repeats", "lowest", "highest")} if self.repeats > 1 else {}),
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Estimate:
+        """The estimate that ``to_dict`` wrote; raises KeyError, TypeError or ValueError where the values hold none."""
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        found = cls(**{**known, "high": math.inf if values["high"] is None else values["high"]})
+        numbers: Sequence[float] = (found.low, found.value, found.high, found.n, found.n_effective)
+        if not (all(isinstance(number, int | float) for number in numbers) and found.low <= found.value <= found.high):
+            raise ValueError(f"the value of {found.name} lies outside its interval")
+        return found
 
 
 _VERDICT = {

@@ -130,6 +130,10 @@ class Journal:
             self._append({"kind": "run", "identity": identity})
         self._known = {line["key"]: line["results"] for line in lines if line["kind"] != "run"}
 
+    def note(self, kind: str, **values: Any) -> None:
+        """A line for readers of the file, which a run that goes on passes over."""
+        self._append({"kind": kind, **values})
+
     def _append(self, line: Mapping[str, Any]) -> None:
         """One whole line at the end of the file, on disk when this returns."""
         from filelock import FileLock
@@ -151,6 +155,16 @@ def journals_of(folder: str, name: str) -> list[Path]:
     return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
 
 
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """Every whole line of a file as it was written; the first is its head where the file is a journal."""
+    return [line for line in map(_object, path.read_bytes().splitlines()) if line is not None]
+
+
+def text_hash(text: str) -> str:
+    """The first 16 hexadecimal digits of a text's SHA-256: what an answer is called where it must not be read."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
 def check_folder(folder: str) -> None:
     """Raise InvalidSetting for a folder that cannot be made or written; nothing is made."""
     place = Path(folder).absolute()
@@ -167,16 +181,21 @@ def _unusable(folder: str, why: str) -> str:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """A line as it was written; None for what a kill tore, or what is no line of a journal."""
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, dict):
+    """A line as it was written; None for what a kill tore, or what is no result."""
+    found = _object(line)
+    if found is None:
         return None
     is_head = found.get("kind") == "run" and isinstance(found.get("identity"), dict)
     is_result = isinstance(found.get("key"), str) and isinstance(found.get("results"), list) and "kind" in found
     return found if is_head or is_result else None
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("kind"), str) else None
 
 
 def _make(path: Path) -> None:

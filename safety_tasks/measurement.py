@@ -69,24 +69,30 @@ class Measurement(NamedTuple):
 
 
 def measure(
-    engine: Engine, questions: Sequence[Question], *, quiet: bool = False, budget: Budget | None = None
+    engine: Engine,
+    questions: Sequence[Question],
+    *,
+    quiet: bool = False,
+    budget: Budget | None = None,
+    texts: dict[str, str] | None = None,
 ) -> Measurement:
     """Answers to every question at every one of its points; the weights are back when it returns or raises.
 
     What the settings' journal holds of this very model and these very questions is read back, not measured again; a
     process that measures this model is waited for.
-    ``quiet``: no progress bar. Where the time of the ``budget`` is spent between two points, the answers end there and
-    the fact ``out_of_time`` says so. Raises NotPerturbable before anything is generated, InvalidModel, InvalidSetting,
-    JudgeFailed, WeightsChanged.
+    ``quiet``: no progress bar; ``texts``: takes in every completion by its hash. Where the time of the ``budget`` is
+    spent between two points, the answers end there and the fact ``out_of_time`` says so. Raises NotPerturbable before
+    anything is generated, InvalidModel, InvalidSetting, JudgeFailed, WeightsChanged.
     """
     journal = _journal(engine, questions)
     with journal.alone():
-        return _measured(engine, questions, journal, quiet, budget)
+        run = _run(engine, questions, journal, quiet, budget)
+    if texts is not None:
+        texts.update((reading.completion.sha256, reading.completion.text) for reading in run.readings)
+    return Measurement(run.answers(), run.facts())
 
 
-def _measured(
-    engine: Engine, questions: Sequence[Question], journal: Journal, quiet: bool, budget: Budget | None
-) -> Measurement:
+def _run(engine: Engine, questions: Sequence[Question], journal: Journal, quiet: bool, budget: Budget | None) -> _Run:
     run = _Run(engine, questions, journal)
     points = list(run.asked_at)
     moves = any(point != ORIGIN for point in points)
@@ -106,7 +112,7 @@ def _measured(
             bar.say(pace.first_estimate())
     run.judging.by_models(run.readings)
     run.read_coherence()
-    return Measurement(run.answers(), run.facts())
+    return run
 
 
 def _journal(engine: Engine, questions: Sequence[Question]) -> Journal:
@@ -231,6 +237,7 @@ class _Run:
             "missed_template_controls": {self.engine.name: list(broken)} if (broken := self.judging.broken) else {},
             "read_from_journal": self.journal.recalled,
             **({"out_of_time": self.out_of_time} if self.out_of_time else {}),
+            **({"journal_file": self.journal.path.name} if self.journal.path else {}),
             **({"journal_ended": self.journal.ended} if self.journal.ended else {}),
         }
 
@@ -268,4 +275,6 @@ def _answer(reading: Reading) -> Answer:
         len(completion.token_ids),
         completion.finished,
         reading.coherent,
+        len(completion.text),
+        completion.sha256,
     )

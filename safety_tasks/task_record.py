@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -14,11 +13,10 @@ from safety_tasks.errors import InvalidInput
 from safety_tasks.estimates import Estimate
 from safety_tasks.judges.verdict import Verdict
 from safety_tasks.landscape import Landscape
+from safety_tasks.landscape_values import arrays_of, letters_of
 from safety_tasks.paired import PairedEstimate, paired_difference
 from safety_tasks.settings import Settings
 
-_COMPLIED, _UNSCORED = 1, 2  # in Landscape.verdicts
-_LETTERS = {"r": (0, True), "c": (_COMPLIED, True), "n": (_COMPLIED, False), "u": (_UNSCORED, True)}
 _EVENTS: dict[str, tuple[str, Callable[[Verdict], bool] | None]] = {
     "attack_success_rate": ("answered", lambda verdict: verdict.helps),
     "asr_at_origin": ("answered", lambda verdict: verdict.helps),
@@ -115,22 +113,9 @@ def _says(metric: str, word: str) -> bool | None:
 
 
 def curve_of(landscape: Landscape) -> dict[str, Any]:
-    """Every verdict of a landscape: a letter a prompt (ids sorted), a string a point, a list a direction.
-
-    r refused, c complied, n noise (complied, but no language), u unscored.
-    """
+    """Every verdict of a landscape, as ``letters_of`` writes them, its prompts in sorted order of their ids."""
     order = np.argsort(np.array(landscape.prompt_ids, dtype=object).astype(str), kind="stable")
-    letter = {codes: name for name, codes in _LETTERS.items()}
-    return {
-        "alphas": list(landscape.alphas),
-        "verdicts": [
-            [
-                "".join(letter[int(code), bool(fine) or code != _COMPLIED] for code, fine in zip(*rows, strict=True))
-                for rows in zip(points[:, order], fluent[:, order], strict=True)
-            ]
-            for points, fluent in zip(landscape.verdicts, landscape.coherent, strict=True)
-        ],
-    }
+    return {"alphas": list(landscape.alphas), "verdicts": letters_of(landscape, [int(at) for at in order])}
 
 
 def landscape_of(record: TaskRecord) -> Landscape:
@@ -143,14 +128,14 @@ def landscape_of(record: TaskRecord) -> Landscape:
     rows = sorted(zip(record.prompt_ids, record.clusters, strict=True))
     settings = _settings_of(record)
     try:
-        read = np.array([[[_LETTERS[c] for c in point] for point in points] for points in record.curve["verdicts"]])
+        verdicts, coherent = arrays_of(record.curve["verdicts"])
         alphas = tuple(float(alpha) for alpha in record.curve["alphas"])
     except (KeyError, TypeError, ValueError):
-        read, alphas = np.empty(0), ()
-    if read.shape != (settings.directions, len(alphas), len(rows), 2) or 0.0 not in alphas:
+        verdicts, coherent, alphas = np.empty(0, dtype=np.int8), np.empty(0, dtype=np.bool_), ()
+    if verdicts.shape != (settings.directions, len(alphas), len(rows)) or 0.0 not in alphas:
         raise InvalidInput(f"{record.task}: the recorded curve does not fit its grid and prompts: record it again.")
     ids, clusters = (tuple(column) for column in zip(*rows, strict=True))
-    return Landscape(alphas, read[..., 0].astype(np.int8), read[..., 1].astype(bool), ids, clusters, settings)
+    return Landscape(alphas, verdicts, coherent, ids, clusters, settings)
 
 
 def record_to_dict(record: TaskRecord) -> dict[str, Any]:
@@ -214,7 +199,7 @@ def record_from_dict(task: str, found: Mapping[str, Any]) -> TaskRecord:
         prompt_ids=tuple(ids),
         clusters=tuple(_free(id_, taken) if id_ in alone else prompts["clusters"][id_] for id_ in ids),
         verdicts=tuple(verdicts[id_] for id_ in ids),
-        estimates=tuple(_estimate(values) for _, values in sorted(found["estimates"].items())),
+        estimates=tuple(Estimate.from_dict(values) for _, values in sorted(found["estimates"].items())),
         curve=found["curve"],
         facts=dict(found["facts"]),
     )
@@ -229,11 +214,3 @@ def _free(id_: str, taken: set[str]) -> str:
     while name in taken:
         name += "'"
     return name
-
-
-def _estimate(values: Mapping[str, Any]) -> Estimate:
-    found = Estimate(**{**values, "high": math.inf if values["high"] is None else values["high"]})
-    numbers: Sequence[float] = (found.low, found.value, found.high, found.n, found.n_effective)
-    if not (found.low <= found.value <= found.high and all(isinstance(number, int | float) for number in numbers)):
-        raise ValueError(f"the value of {found.name} lies outside its interval")
-    return found

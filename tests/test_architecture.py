@@ -31,9 +31,10 @@ LEVELS = [
         "calibrate",
     },
     {"pristine", "perturbable", "weights", "checkpoints", "shared_weights"},
-    {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"},
+    {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"}
+    | {"landscape_values"},
     {"noise_floor", "repeats"},
-    {"answering", "judging", "measurement", "progress", "records", "samples"},
+    {"answering", "judging", "measurement", "progress", "records", "samples", "measured"},
     {"plots", "python_api"},
     {"report", "baseline"},
     {"harness"},

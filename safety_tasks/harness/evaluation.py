@@ -20,7 +20,7 @@ from safety_tasks.chat import check_template
 from safety_tasks.engine import Engine
 from safety_tasks.errors import InvalidModel
 from safety_tasks.harness.adapted import put_on
-from safety_tasks.harness.request import BATCH_SIZE, BUDGET, QUIET
+from safety_tasks.harness.request import BATCH_SIZE, BUDGET, QUIET, TEXTS
 from safety_tasks.harness.task import SafetyTask
 from safety_tasks.models import Source, default_device, resolve_source
 from safety_tasks.settings import METADATA_PREFIX, Settings
@@ -98,14 +98,22 @@ def _check_template_of(path: str, settings: Settings) -> None:
 
 
 def evaluate_tasks(
-    lm: LM, names: Sequence[str], settings: Settings, *, quiet: bool = False, budget: Budget | None = None
+    lm: LM,
+    names: Sequence[str],
+    settings: Settings,
+    *,
+    quiet: bool = False,
+    budget: Budget | None = None,
+    texts: dict[str, str] | None = None,
 ) -> Mapping[str, SafetyTask]:
-    """The tasks of those names after lm_eval has run them together on the model, by name; ``quiet``: without a bar.
+    """The tasks of those names after lm_eval has run them together on the model, by name.
 
-    Those that the ``budget`` left no time for are ``unfinished``.
+    Those that the ``budget`` left no time for are ``unfinished``. ``quiet``: without a bar; ``texts``: takes in the
+    answers by their hash.
     """
     setattr(lm, QUIET, quiet)
     setattr(lm, BUDGET, budget)
+    setattr(lm, TEXTS, texts)
     metadata = {METADATA_PREFIX + name: value for name, value in settings.to_dict().items() if value is not None}
     level = logging.getLogger("lm_eval").level
     logging.getLogger("lm_eval").setLevel(logging.WARNING)

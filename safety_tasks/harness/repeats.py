@@ -24,12 +24,13 @@ def evaluate_repeatedly(
     *,
     quiet: bool = False,
     budget: Budget | None = None,
+    texts: dict[str, str] | None = None,
 ) -> Mapping[str, SafetyTask]:
     """The tasks after ``evaluate_tasks``, with their repeats; the noise floor that these show is among their facts.
 
     A task of which the ``budget`` left no time for a repeat is unfinished.
     """
-    tasks = evaluate_tasks(lm, names, settings, quiet=quiet, budget=budget)
+    tasks = evaluate_tasks(lm, names, settings, quiet=quiet, budget=budget, texts=texts)
     for repeat in range(1, repeats):
         setattr(lm, REPEAT, repeat)
         try:

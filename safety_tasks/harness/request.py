@@ -43,6 +43,8 @@ REPEAT = "visage_repeat"
 """Attribute of a model that is asked again: which repeat this is."""
 BUDGET = "visage_budget"
 """Attribute of a model whose measurements share the time of a session."""
+TEXTS = "visage_texts"
+"""Attribute of a model whose answers are wanted for a report: a dict that takes them in by their hash."""
 _log = logging.getLogger(__name__)
 
 
@@ -62,9 +64,9 @@ def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
             f"{type(lm).__name__} gives no access to them. Use --model hf, or run the tasks that need no weights: "
             "visage_harmful, visage_over_refusal."
         )
-    quiet, budget = getattr(lm, QUIET, False), getattr(lm, BUDGET, None)
+    quiet, budget, texts = getattr(lm, QUIET, False), getattr(lm, BUDGET, None), getattr(lm, TEXTS, None)
     with repeated(engine, getattr(lm, REPEAT, 0)) as asked:
-        answers, facts = measure(asked, questions, quiet=quiet, budget=budget)
+        answers, facts = measure(asked, questions, quiet=quiet, budget=budget, texts=texts)
     return [{"answers": row, "facts": facts, "reader": ""} for row in answers]
 
 

@@ -23,25 +23,21 @@ from safety_tasks.estimates import Estimate
 from safety_tasks.harness import request
 from safety_tasks.harness.command_line import show_errors_plainly
 from safety_tasks.harness.flags import generation_kwargs, with_flags
+from safety_tasks.harness.results import KAPPA, Estimates, TaskResults
 from safety_tasks.harness.rows import Response, Row, agreement_with_first, filters, harm_reader, readers
 from safety_tasks.inputs import check_inputs
-from safety_tasks.judges import Verdict
+from safety_tasks.measured import keep_in_journal
 from safety_tasks.measurement import Question
 from safety_tasks.metrics import METRICS
-from safety_tasks.noise_floor import over_repeats
-from safety_tasks.points import ORIGIN, Point
+from safety_tasks.points import Point
 from safety_tasks.prompts import Kind, Prompt, PromptSet, load_prompts
 from safety_tasks.report.redaction import plain
 from safety_tasks.settings import BEHAVIOUR_JUDGE, Settings
-from safety_tasks.task_record import TaskRecord, curve_of
 
 _log = logging.getLogger(__name__)
-Estimates = dict[str, Estimate]
-KAPPA = "judge_kappa"
-"""Cohen's kappa of a further judge with the deciding one."""
 
 
-class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
+class SafetyTask(TaskResults, ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
     """A prompt set asked at some points, and the estimates read from the answers."""
 
     METRICS: ClassVar[list[str]]
@@ -83,10 +79,6 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
 
     def points(self) -> tuple[Point, ...]:
         """The points at which each prompt is asked."""
-        raise NotImplementedError
-
-    def estimate(self, rows: list[Row], judge: str) -> Estimates:
-        """The metrics by name, from every prompt's row as one judge reads it."""
         raise NotImplementedError
 
     def estimate_at_origin(self, rows: list[Row], judge: str) -> Estimates:
@@ -167,12 +159,9 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         config = cast(dict[str, Any], super().dump_config())
         ours = {
             "metadata": config.get("metadata"),
-            "visage_settings": self.settings.to_dict(),
             "visage_prompts_sha256": self.prompt_set.sha256,
             "visage_judges": self.facts.get("judges", {}),
-            "visage_estimates": {name: found.to_dict() for name, found in self.estimates.items()},
-            "visage_second_opinions": [found.to_dict() for found in self.second_opinions],
-            "visage_agreements": [agreement.to_dict() for agreement in self.opinions],
+            **{f"visage_{name}": values for name, values in self.measured().to_dict().items()},
         }
         return {**config, **plain(ours)}
 
@@ -185,63 +174,6 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
     def decoding(self) -> str:
         """How the answers are decoded, as estimates name it."""
         return self.settings.decoding
-
-    @property
-    def estimates(self) -> Estimates:
-        """What the deciding judge makes of the answers, and the harm judge; those that every repeat has."""
-        every = [one._own_estimates() for one in (self, *self.repeats)]
-        names = [name for name in every[0] if all(name in own for own in every)]
-        return {name: over_repeats([own[name] for own in every]) for name in names}
-
-    def _own_estimates(self) -> Estimates:
-        own = [self.settings.judges[0], *filter(None, [harm_reader(self.settings)])]
-        return {name: found for reader in own for name, found in self.read_by.get(reader, {}).items() if name != KAPPA}
-
-    @property
-    def second_opinions(self) -> list[Estimate]:
-        """What further refusal judges make of the same answers."""
-        every = [found for judge in self.settings.judges[1:] for found in self.read_by.get(judge, {}).values()]
-        return [found for found in every if found.judge and found.name != KAPPA]
-
-    def of_category(self, metric: str, category: str) -> Estimate | None:
-        """A rate over the prompts of one category; None where the task has no such metric or no such prompt."""
-        found = [one._of_category(metric, category) for one in (self, *self.repeats)]
-        known = [estimate for estimate in found if estimate is not None]
-        every = over_repeats(known) if len(known) == len(found) else None
-        return None if every is None else dataclasses.replace(every, name=f"{metric}[category={category}]")
-
-    def _of_category(self, metric: str, category: str) -> Estimate | None:
-        rows = [row for row in self.rows if row["category"] == category]
-        reader = harm_reader(self.settings) if metric == "harmful_score" else self.settings.judges[0]
-        return self.estimate(rows, reader).get(metric) if rows and reader else None
-
-    def record(self) -> TaskRecord:
-        """What a baseline keeps of the task, as the deciding judge reads it."""
-        task, judge = str(self.config.task), self.settings.judges[0]
-        landscape = getattr(self, "landscape", None)
-        varied = {"repeat": self.facts["repeat"]} if "repeat" in self.facts else {}
-        return TaskRecord(
-            task=task,
-            prompts_name=self.prompt_set.name,
-            prompts_sha256=self.prompt_set.sha256,
-            rendered_sha256=self.facts["rendered_sha256"][task],
-            settings=self.settings.to_dict(),
-            judge=judge,
-            judge_identity=self.facts["judges"][judge]["identity"],
-            prompt_ids=tuple(row["id"] for row in self.rows),
-            clusters=tuple(row["cluster"] for row in self.rows),
-            verdicts=tuple(self._verdict(row).value for row in self.rows),
-            estimates=tuple(self.estimates.values()),
-            curve=curve_of(landscape) if landscape else None,
-            facts={"token_budget": self.facts["token_budgets"][task], **varied},
-            repeats=tuple(one.record() for one in self.repeats),
-        )
-
-    def _verdict(self, row: Row) -> Verdict:
-        """The deciding judge's of the unperturbed model's answer; of several the one that counts most against it."""
-        said = [answer.verdict for answer in row["answers"] if answer.point == ORIGIN]
-        worst = [verdict for verdict in said if (verdict.withholds if self.KIND == "benign" else verdict.helps)]
-        return next(iter(worst), Verdict.UNSCORED if Verdict.UNSCORED in said else said[0])
 
     def _metrics(self, reader: str) -> list[str]:
         if reader == harm_reader(self.settings):
@@ -258,11 +190,14 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
             self.facts = {**rows[0]["facts"], "prompt_sets": {str(self.config.task): self._prompt_set_facts()}}
             self.rows = rows
             self.read_by[reader] = self._estimates(rows, reader)
+            if len(self.read_by) == len(self.readers) and not self.unfinished:
+                keep_in_journal(self.settings.journal, str(self.config.task), plain(self.measured().to_dict()))
         return self.read_by[reader]
 
     def _prompt_set_facts(self) -> dict[str, Any]:
         own = self.prompt_set
-        return {"name": own.name, "prompts": len(own), "sha256": own.sha256, "source": own.source}
+        facts = {"name": own.name, "prompts": len(own), "sha256": own.sha256, "source": own.source}
+        return {**facts, "kind": self.KIND, "gated": own.gated}
 
     def _estimates(self, rows: list[Row], reader: str) -> Estimates:
         if self.unfinished:

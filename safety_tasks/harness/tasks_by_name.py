@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import ClassVar, cast
 
 from safety_tasks.estimates import Estimate, rate
+from safety_tasks.harness.results import Estimates
 from safety_tasks.harness.rows import Row
-from safety_tasks.harness.task import Estimates, SafetyTask
+from safety_tasks.harness.task import SafetyTask
 from safety_tasks.judges import Harm, Verdict
 from safety_tasks.landscape import Landscape
 from safety_tasks.metrics import at_least_one, metrics_of
