@@ -6,6 +6,7 @@ Versions that a session does not name come from constraints.txt.
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import nox
@@ -58,7 +59,7 @@ def _install(session: nox.Session, *packages: str, free: set[str]) -> None:
 
 def _without_timeout(session: nox.Session) -> list[str]:
     """An ini file that a strict session without pytest-timeout reads."""
-    own = Path(session.create_tmp()).resolve() / "ini" / "pytest.ini"  # not above the folders of the tests themselves
+    own = Path(session.create_tmp()).resolve() / "ini" / "pytest.ini"
     own.parent.mkdir(exist_ok=True)
     own.write_text("[pytest]\naddopts = --strict-markers --strict-config\nfilterwarnings = error\n")
     return ["-c", str(own), "--rootdir=.", "--confcutdir=."]
@@ -66,5 +67,6 @@ def _without_timeout(session: nox.Session) -> list[str]:
 
 def _test(session: nox.Session, *arguments: str) -> None:
     """Without pytest-randomly outside: the sessions inside the tests have it."""
-    environment = {"OMP_NUM_THREADS": "1"}
+    # Below this folder the tests' own sessions would find pyproject.toml.
+    environment = {"OMP_NUM_THREADS": "1", "TMPDIR": tempfile.gettempdir()}
     session.run("python", "-m", "pytest", "-q", "-p", "no:randomly", *arguments, *session.posargs, env=environment)
