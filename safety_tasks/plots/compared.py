@@ -38,18 +38,15 @@ def compared_curves(landscapes: Sequence[tuple[str, Landscape]], width: Width = 
         scale=alt.Scale(domain=[min(ends), max(ends)], nice=False),
         axis=alt.Axis(title="alpha (share of each tensor's norm)", labelFlush=False, tickCount=10),
     )
-    curves = chart(rows).encode(
-        x=x,
-        color=alt.Color("model:N", scale=alt.Scale(domain=names, range=colors), legend=legend),
-        strokeDash=alt.StrokeDash("model:N", scale=alt.Scale(domain=names, range=dashes), legend=legend),
-    )
-    y = share_axis("safety", "safety (1 − attack success rate)")
+    color = alt.Color("model:N", scale=alt.Scale(domain=names, range=colors), legend=legend)
+    dash = alt.StrokeDash("model:N", scale=alt.Scale(domain=names, range=dashes), legend=legend)
+    words = "safety (1 − attack success rate)"
+    told = [alt.Tooltip("model:N"), *tooltips("alpha", "safety", "refused", "complied", "incoherent")]
+    curves = chart(rows).encode(x=x, color=color)
     layers = [
-        curves.mark_area(opacity=0.14).encode(y=share_axis("low", "safety (1 − attack success rate)"), y2="high:Q"),
-        curves.mark_line(strokeWidth=2.5).encode(y=y),
-        curves.mark_point(opacity=0, size=90, filled=True).encode(
-            y=y, tooltip=[alt.Tooltip("model:N"), *tooltips("alpha", "safety", "refused", "complied", "incoherent")]
-        ),
+        curves.mark_area(opacity=0.14).encode(y=share_axis("low", words), y2="high:Q"),
+        curves.mark_line(strokeWidth=2.5).encode(y=share_axis("safety", words), strokeDash=dash),
+        curves.mark_point(opacity=0, size=90, filled=True).encode(y=share_axis("safety", words), tooltip=told),
     ]
     described = f"Mean safety against alpha of {', '.join(names)}"
     return styled(alt.LayerChart(layer=layers).properties(width=width, height=300, description=described))

@@ -149,6 +149,7 @@ def test_models_are_compared_by_curves_of_their_own_colour_and_name() -> None:
     found = compared_curves(named).to_dict()
     assert len(records_of(found, "model")) == 9 * 21
     encoding = found["layer"][1]["encoding"]
+    assert "strokeDash" not in found["layer"][0]["encoding"]  # Vega-Lite warns: areas have none
     names, colors, dashes = (
         encoding["color"]["scale"]["domain"],
         encoding["color"]["scale"]["range"],

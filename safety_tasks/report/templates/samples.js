@@ -26,14 +26,14 @@ function samples({ n, columns, judges, landscapeTasks, textNote }) {
   // Title, width in em, content.
   const shapes = [
     ["prompt", 11.5, (row) => visible(value("id", row))],
-    ...(columns.task.values.length > 1 ? [["task", 11, (row) => visible(value("task", row))]] : []),
+    ...(columns.task.values.length > 1 ? [["task", 10, (row) => visible(value("task", row))]] : []),
     ["category", 10, (row) => visible(value("category", row)) || "–"],
     ["point", 6.5, pointOf],
     ...judges.map(({ name }, j) => [visible(name), 8.5, (row) => chip(verdict(j, row))]),
     ...(has("reference") ? [["reference", 7.5, (row) => (isChanged(row) ? "≠ " : "") + (value("reference", row) ?? "–")]] : []),
     ["coherent", 6.5, (row) => yes(value("coherent", row))],
     ["length", 6, (row) => value("characters", row).toLocaleString("en") + (value("finished", row) === false ? ", cut" : "")],
-    ["sha256", 11, (row) => value("sha256", row)],
+    ["sha256", 10.5, (row) => value("sha256", row)],
   ];
 
   function yes(found) {
