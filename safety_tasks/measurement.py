@@ -25,6 +25,7 @@ from safety_tasks.points import ORIGIN, Answer, Point
 from safety_tasks.progress import PointsBar
 from safety_tasks.prompts import Message, Prompt
 from safety_tasks.settings import Settings
+from safety_tasks.targets import points_made, target_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,7 @@ class _Run:
     cuts: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.made = points_made(self.engine, (point for question in self.questions for point in question.points))
         self.judging = Judging(self.engine, self.journal)
         self.judging.check(question.settings for question in self.questions)
         rendered = [self.engine.render(question.messages, question.settings) for question in self.questions]
@@ -123,7 +125,7 @@ class _Run:
         """Answer every question that is asked at this point; the share that helps, where rules can tell."""
         asked = [index for index, question in enumerate(self.questions) if point in question.points]
         completions = answerer.answers(
-            point, [(self.asks[index], self.questions[index].stop_strings) for index in asked]
+            self.made.get(point, point), [(self.asks[index], self.questions[index].stop_strings) for index in asked]
         )
         readings = [self._reading(index, point, completions[self.asks[index]]) for index in asked]
         self.judging.by_rules(readings)
@@ -173,6 +175,7 @@ class _Run:
             "judges": judge_facts(question.settings for question in self.questions),
             "missed_controls": {name: list(missed) for name, missed in self.judging.missed.items()},
             "read_from_journal": self.journal.recalled,
+            **({"targets": target_facts(self.made)} if self.made else {}),
             **({"journal_ended": self.journal.ended} if self.journal.ended else {}),
         }
 

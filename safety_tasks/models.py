@@ -78,3 +78,14 @@ def load_model(name: str, dtype: str | None = None, device: str | None = None) -
     except Exception as error:  # whatever transformers or safetensors raise, it is this model that cannot be had
         raise InvalidModel(f"The model {name!r} cannot be loaded ({type(error).__name__}: {error})") from error
     return LoadedModel(model.eval(), tokenizer)
+
+
+def dtype_asked_for(model: PreTrainedModel) -> str | None:
+    """The dtype that a model was loaded in where its checkpoint names another one; None: in its own."""
+    from transformers import AutoConfig
+
+    try:
+        own = AutoConfig.from_pretrained(str(model.name_or_path)).dtype
+    except (OSError, ValueError):  # it was not loaded from a checkpoint
+        return None
+    return None if own in (None, model.dtype) else str(model.dtype).removeprefix("torch.")

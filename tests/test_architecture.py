@@ -26,8 +26,9 @@ LEVELS = [
         "judge_check",
         "calibrate",
     },
-    {"pristine", "perturbable", "weights", "checkpoints"},
-    {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"},
+    {"pristine", "perturbable", "weights", "checkpoints", "parallel", "targets", "shapes"},
+    {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"}
+    | {"verdict_grid", "interpolation", "plane"},
     {"answering", "judging", "measurement", "progress", "records", "samples"},
     {"plots", "python_api"},
     {"report", "baseline"},
