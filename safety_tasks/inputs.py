@@ -30,4 +30,6 @@ def check_target(name: str) -> None:
     try:
         resolve_model(name)
     except InvalidModel as error:
-        raise InvalidModel(f"The target {name!r} is neither a model nor the folder of a LoRA adapter. {error}") from None
+        raise InvalidModel(
+            f"The target {name!r} is neither a model nor the folder of a LoRA adapter. {error}"
+        ) from None

@@ -1,8 +1,8 @@
 """Parallel and Orthogonal: the directions of a plane through the model.
 
 A plane is theta + alpha d1 + beta d2; two random directions are not made orthogonal, two checkpoints' are.
-Source: Peng et al. 2024 (arXiv 2405.17374), eq. 3 and 4. Differs: the code published with the paper moves the weights by
-repeated additions, and lacks eq. 4; here the sum of a point is taken in float64 from the pristine weights and rounded.
+Source: Peng et al. 2024 (arXiv 2405.17374), eq. 3 and 4. Differs: the code published with the paper moves the weights
+by repeated additions, and lacks eq. 4; here a point is summed in float64 from the pristine weights and rounded once.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Settings:
     )
     plane: str = option(
         "random",
-        "axes of visage_landscape_2d: two random directions, the ways to two targets, or the way to one and a random one",
+        "axes of visage_landscape_2d: two random directions, the ways to two targets, or to one and a random one",
         choices=PLANES,
         source="Peng et al. 2024, eq. 3 and 4",
     )

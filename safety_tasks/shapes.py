@@ -70,7 +70,7 @@ def axes(settings: Settings) -> tuple[Axis, Axis]:
     if settings.second_target is None:
         raise InvalidSetting(
             "The plane of an interpolation leads to two targets, and the second is missing: name it with --metadata "
-            "visage_second_target=PATH (--llm-second-target PATH), or draw --metadata visage_plane=interpolation-random."
+            "visage_second_target=PATH (pytest: --llm-second-target PATH), or choose visage_plane=interpolation-random."
         )
     second = Toward(settings.second_target, beside=settings.target)
     return first, Axis(second, _reaching_beyond(n), "to the second target, orthogonal part")

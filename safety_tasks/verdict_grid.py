@@ -101,9 +101,7 @@ class VerdictGrid:
             int(self._count(verdict)[group, point]) for verdict in (Verdict.UNSCORED, Verdict.COMPLIED)
         )
         scored = self.n_prompts - unscored
-        return rate(
-            name, complied, scored, self.clusters, unknown=unscored, judge=self.settings.judge or "", note=note
-        )
+        return rate(name, complied, scored, self.clusters, unknown=unscored, judge=self.settings.judge or "", note=note)
 
     def curve_score(self, score: CurveScore, target: str, note: str = "") -> Estimate:
         """A mean of 1 - ASR over points, then over groups; ``target``: what the interval is about. In [0, 1]."""
