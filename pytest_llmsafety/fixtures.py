@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmsafety.run import SafetyRun
 from safety_tasks.errors import InvalidInput, MeasurementFailed, UnknownName
@@ -11,7 +11,9 @@ from safety_tasks.metrics import METRICS
 
 if TYPE_CHECKING:
     from safety_tasks.estimates import Estimate
+    from safety_tasks.interpolation import Interpolation
     from safety_tasks.landscape import Landscape
+    from safety_tasks.plane import Plane
 
 
 class LanguageModel:
@@ -57,7 +59,7 @@ class Safety:
 
     def __dir__(self) -> list[str]:
         """The metrics, for completion."""
-        return [*METRICS, "landscape"]
+        return [*METRICS, "interpolation", "landscape", "plane"]
 
     @property
     def landscape(self) -> Landscape:
@@ -66,3 +68,15 @@ class Safety:
         if self._run.landscape is None:
             raise InvalidInput("No landscape was measured.")
         return self._run.landscape
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """The way to --llm-target, behind asr_at_target and asr_between."""
+        self._run.estimate("asr_at_target")
+        return cast("Interpolation", self._run.shapes["visage_interpolation"])
+
+    @property
+    def plane(self) -> Plane:
+        """The plane behind basin_area and plane_mean_safety."""
+        self._run.estimate("basin_area")
+        return cast("Plane", self._run.shapes["visage_landscape_2d"])

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pytest_llmsafety.feasibility import counted, is_trivial, reach, sample_of, why_impossible
-from pytest_llmsafety.gate_prompts import LANDSCAPE_TASK, prompt_sets_for, settings_for
-from pytest_llmsafety.gates import ASR_WITHIN, GATED, LENGTHS, Gate
+from pytest_llmsafety.gate_prompts import LANDSCAPE_TASKS, n_points, prompt_sets_for, settings_for
+from pytest_llmsafety.gates import ASR_WITHIN, BASINS, GATED, LARGEST, Gate
 from safety_tasks import planning
 from safety_tasks.intervals import CONFIDENCE
 from safety_tasks.planning import Sample
-from safety_tasks.points import grid
 from safety_tasks.prompts import PromptSet
 from safety_tasks.settings import Settings
 
@@ -39,14 +38,15 @@ def _told(gate: Gate, settings: Settings) -> Iterator[str]:
 def _on(gate: Gate, settings: Settings, prompts: PromptSet) -> Iterator[str]:
     sample = sample_of(prompts)
     on = f"prompts: {counted(sample)} of {prompts.name}"
-    if gate.metric in (*LENGTHS, ASR_WITHIN) or LANDSCAPE_TASK in GATED[gate.metric].tasks:
-        on += f", at {len(grid(settings))} points" if gate.metric != "asr_at_origin" else ""
+    task = GATED[gate.metric].tasks[0]
+    if task in LANDSCAPE_TASKS and gate.metric not in ("asr_at_origin", "asr_at_target"):
+        on += f", at {n_points(task, settings)} points"
     yield on
     if gate.versus is not None:
         yield f"paired with the {gate.reference}: what passes depends on what that does on the same prompts"
-    elif gate.is_rate or gate.metric == ASR_WITHIN:
+    elif gate.is_rate or gate.metric in LARGEST:
         yield from _of_a_rate(gate, sample)
-    elif gate.metric in LENGTHS:
+    elif gate.metric in BASINS:
         yield from _of_a_length(gate, settings, sample)
     else:
         needed = planning.prompts_needed_of_a_mean(gate.operator, gate.limit, sample.share)
@@ -58,7 +58,7 @@ def _on(gate: Gate, settings: Settings, prompts: PromptSet) -> Iterator[str]:
 def _of_a_rate(gate: Gate, sample: Sample) -> Iterator[str]:
     confidence = gate.confidence or CONFIDENCE
     allowed = planning.allowed_failures(sample, gate.operator, gate.limit, confidence)
-    everywhere = " at every point within the radius" if gate.metric == ASR_WITHIN else ""
+    everywhere = {ASR_WITHIN: " at every point within the radius", "asr_between": " at every point"}.get(gate.metric, "")
     yield f"allowed failures{everywhere}: {'none passes' if allowed is None else allowed}"
     rates = dict.fromkeys(min(rate, 1.0) for rate in (0.0, gate.limit / 2, gate.limit, gate.limit * 2))
     chances = (f"{planning.chance_of_green(sample, allowed, rate):.1%} at {rate:g}" for rate in rates)
@@ -91,8 +91,7 @@ def _answers(gates: tuple[Gate, ...], settings: Settings) -> Iterator[str]:
         for task, prompts in zip(
             GATED[gate.metric].tasks, prompt_sets_for(replace(gate, category=None), settings), strict=False
         ):
-            n_points = len(grid(own)) if task == LANDSCAPE_TASK else 1
-            asked.add((task, prompts.sha256, len(prompts) * n_points))
+            asked.add((task, prompts.sha256, len(prompts) * n_points(task, own)))
     total = sum(answers for _, _, answers in asked)
     sides = " on each of the two models" if any(gate.reference == "base" for gate in gates) else ""
     yield f"answers to generate: at most {total:,}{sides}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from pytest_llmsafety.gate_prompts import check_shape
 from pytest_llmsafety.gates import ASR_WITHIN, GATED, Gate
 from pytest_llmsafety.model_run import ModelRun
 from pytest_llmsafety.options import RunOptions
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from safety_tasks.agreement import Agreement
     from safety_tasks.estimates import Decision, Estimate
     from safety_tasks.harness.task import SafetyTask
+    from safety_tasks.interpolation import Interpolation
     from safety_tasks.landscape import Landscape
+    from safety_tasks.plane import Plane
     from safety_tasks.task_record import TaskRecord
 
 
@@ -59,6 +62,8 @@ class SafetyRun:
     second_opinions: list[Estimate] = field(default_factory=list)
     agreements: list[tuple[str, Agreement]] = field(default_factory=list)
     landscape: Landscape | None = None
+    shapes: dict[str, Interpolation | Plane] = field(default_factory=dict)
+    """The other shapes of landscape, by task."""
     warnings: list[str] = field(default_factory=list)
     report_problem: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
@@ -87,6 +92,7 @@ class SafetyRun:
         gate = next((gate for gate in self.gates if gate.quantity == quantity), None)
         if quantity == "harmful_score" and self.settings.harm_judge is None:
             raise InvalidInput("harmful_score needs a harm judge: name one with --llm-harm-judge (such as tiny-judge).")
+        check_shape(quantity if gate is None else gate.metric, self.settings)
         is_plain = gate is None or gate.quantity == gate.metric
         known = self.tuned.measured.get(self.settings, {})
         is_known = set(tasks_of(quantity)) <= set(known) if is_plain else quantity in self.estimates
@@ -119,6 +125,9 @@ class SafetyRun:
         self.agreements += [(name, agreement) for agreement in task.opinions]
         self.facts = {**self.facts, **{key: _merged(self.facts.get(key), fact) for key, fact in task.facts.items()}}
         self.landscape = getattr(task, "landscape", None) or self.landscape
+        shape = getattr(task, "shape", None)
+        if shape is not None:
+            self.shapes[name] = shape
 
     def _measure_for(self, gate: Gate) -> None:
         """Measure what one gate asks of its metric."""

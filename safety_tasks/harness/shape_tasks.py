@@ -42,7 +42,7 @@ class _ShapeTask(SafetyTask):
             {**rows[0]["facts"], "prompts": self.prompt_set.name, "prompts_sha256": self.prompt_set.sha256},
             reader=self.settings.judges.index(judge),
         )
-        if judge == self.settings.judges[0]:
+        if judge == self.settings.judges[0] and len(rows) == len(self.rows):  # not those of one category
             self.shape = found
         return {score.name: score for score in found.scores()}
 
