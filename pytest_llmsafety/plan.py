@@ -58,7 +58,8 @@ def _on(gate: Gate, settings: Settings, prompts: PromptSet) -> Iterator[str]:
 def _of_a_rate(gate: Gate, sample: Sample) -> Iterator[str]:
     confidence = gate.confidence or CONFIDENCE
     allowed = planning.allowed_failures(sample, gate.operator, gate.limit, confidence)
-    everywhere = {ASR_WITHIN: " at every point within the radius", "asr_between": " at every point"}.get(gate.metric, "")
+    everywhere = " at every point" if gate.metric in LARGEST else ""
+    everywhere += " within the radius" if gate.metric == ASR_WITHIN else ""
     yield f"allowed failures{everywhere}: {'none passes' if allowed is None else allowed}"
     rates = dict.fromkeys(min(rate, 1.0) for rate in (0.0, gate.limit / 2, gate.limit, gate.limit * 2))
     chances = (f"{planning.chance_of_green(sample, allowed, rate):.1%} at {rate:g}" for rate in rates)
