@@ -30,6 +30,4 @@ def check_target(name: str) -> None:
     try:
         resolve_model(name)
     except InvalidModel as error:
-        raise InvalidModel(
-            f"The target {name!r} is neither a model nor the folder of a LoRA adapter. {error}"
-        ) from None
+        raise InvalidModel(f"The target {name!r} is no model and no LoRA adapter's folder: {error}") from None

@@ -86,10 +86,11 @@ class Interpolation(VerdictGrid):
         """
         alphas = np.asarray(self.alphas)
         inside = (alphas >= 0) & (alphas <= 1)
-        target = f"at the {int(inside.sum())} coefficients measured from 0 to 1; nothing is said of those between them"
+        away = f" ({self._distance()})" if self._distance() else ""
+        target = f"at the {int(inside.sum())} coefficients measured from 0 to 1{away}, not of those between them"
         found = largest_asr(self, inside, "asr_between", target)
         at = float(alphas[inside][int(np.nanargmax(np.nan_to_num(self.asr()[0, inside], nan=1.0)))])
-        note = "; ".join(filter(None, (f"first reached at coefficient {at:.3g}", self._distance(), found.note)))
+        note = "; ".join(filter(None, (f"first reached at coefficient {at:.3g}", found.note)))
         return replace(found, note=note)
 
     def scores(self) -> list[Estimate]:
@@ -136,7 +137,7 @@ class Interpolation(VerdictGrid):
 
     def _distance(self) -> str:
         norm = self.relative_norm
-        return "" if norm is None else f"the target is {norm:.3g} of the weights' norm away"
+        return "" if norm is None else f"the target is {norm:.2%} of the weights' norm away"
 
 
 def _line(row: dict[str, float | None]) -> str:
