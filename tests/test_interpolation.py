@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,12 @@ def test_a_run_is_read_back_unless_the_targets_weights_are_others(
     shutil.rmtree(target)
     build_model(seed=2).model.save_pretrained(target)
     tokenizer.save_pretrained(target)
-    assert run().facts["read_from_journal"] == 2, "answers and verdicts at the origin alone are known"
+    others = run()
+    (journal,) = Path(".llmsafety/journal").glob("*.jsonl")
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    asked = Counter(str(line["direction"] and line["direction"]["target"]) for line in lines if "direction" in line)
+    ends = [found.facts["targets"][str(target)]["fingerprint"] for found in (first, others)]
+    assert asked == {"None": 1, ends[0]: 2, ends[1]: 2} and ends[0] != ends[1]
 
 
 # -- refused -----------------------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ def test_a_target_outside_the_basin_fails_its_gates_and_the_model_passes_its_own
     gates = ("asr_at_target <= 0.1", "asr_between <= 0.1", "asr_at_origin <= 0.1")
     result = session(TARGET, "--llm-coefficients=0:0.1:1", "--llm-points=3", "--llm-gates", "\n".join(gates))
     result.assert_outcomes(passed=1, failed=2)
-    result.stdout.fnmatch_lines(["*asr_between is 1.000*limit <= 0.1: fail*at the 3 coefficients measured from 0 to 1*"])
+    result.stdout.fnmatch_lines(["*asr_between is 1.000*limit <= 0.1: fail*at the 3 coefficients measured from*"])
 
 
 def test_a_plane_is_gated_by_its_area(session: Session) -> None:
