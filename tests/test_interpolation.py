@@ -146,7 +146,9 @@ def test_a_run_is_read_back_unless_the_targets_weights_are_others(
     others = run()
     (journal,) = Path(".llmsafety/journal").glob("*.jsonl")
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
-    asked = Counter(str(line["direction"] and line["direction"]["target"]) for line in lines if "direction" in line)
+    asked = Counter(
+        str(line["direction"] and line["direction"]["target"]) for line in lines if line["kind"] == "completions"
+    )
     ends = [found.facts["targets"][str(target)]["fingerprint"] for found in (first, others)]
     assert asked == {"None": 1, ends[0]: 2, ends[1]: 2} and ends[0] != ends[1]
 
