@@ -5,6 +5,9 @@ Only safetensors weights are loaded and no remote code is run. Not covered: adap
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -71,13 +74,29 @@ def load_model(name: str, dtype: str | None = None, device: str | None = None) -
 
     path = resolve_model(name)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            path, dtype=dtype or "auto", device_map=device or default_device(), use_safetensors=True
-        )
+        with bars_on_terminals_only():
+            model = AutoModelForCausalLM.from_pretrained(
+                path, dtype=dtype or "auto", device_map=device or default_device(), use_safetensors=True
+            )
         tokenizer = AutoTokenizer.from_pretrained(path)
     except Exception as error:  # whatever transformers or safetensors raise, it is this model that cannot be had
         raise InvalidModel(f"The model {name!r} cannot be loaded ({type(error).__name__}: {error})") from error
     return LoadedModel(model.eval(), tokenizer)
+
+
+@contextmanager
+def bars_on_terminals_only() -> Iterator[None]:
+    """Keep transformers' progress bars out of logs."""
+    from transformers.utils import logging as bars
+
+    if sys.stderr.isatty() or not bars.is_progress_bar_enabled():
+        yield
+        return
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        bars.enable_progress_bar()
 
 
 def dtype_asked_for(model: PreTrainedModel) -> str | None:
