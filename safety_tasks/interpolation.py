@@ -17,7 +17,7 @@ from safety_tasks.asr_within import largest_asr
 from safety_tasks.estimates import Estimate
 from safety_tasks.points import Answer
 from safety_tasks.settings import Settings
-from safety_tasks.shapes import coefficients, interpolation_points
+from safety_tasks.shapes import coefficients, interpolation_grid
 from safety_tasks.verdict_grid import VerdictGrid, read_rows
 
 
@@ -50,7 +50,7 @@ class Interpolation(VerdictGrid):
 
         Raises KeyError when a point was not answered, InvalidSetting when no target is named.
         """
-        read = read_rows(rows, [interpolation_points(settings)], reader)
+        read = read_rows(rows, [interpolation_grid(settings)], reader)
         settings = replace(settings, judge=settings.judges[reader])
         return cls(coefficients(settings), *read, tuple(prompt_ids), tuple(clusters), settings, facts or {})
 

@@ -51,7 +51,12 @@ def _reaching_beyond(points: int) -> tuple[float, ...]:
 
 
 def interpolation_points(settings: Settings) -> tuple[Point, ...]:
-    """The points of an interpolation, in the order of its coefficients; raises InvalidSetting without a target."""
+    """The points of an interpolation, the model first; raises InvalidSetting without a target."""
+    return tuple(dict.fromkeys((ORIGIN, *interpolation_grid(settings))))
+
+
+def interpolation_grid(settings: Settings) -> tuple[Point, ...]:
+    """The point of each coefficient."""
     direction = Toward(required_target(settings))
     return tuple(point_on(direction, at) for at in coefficients(settings))
 
@@ -60,10 +65,9 @@ def axes(settings: Settings) -> tuple[Axis, Axis]:
     """The axes of the plane that the settings ask for; raises InvalidSetting where a target of it is missing."""
     n = settings.plane_points
     if settings.plane == "random":
+        one, other = (Direction(settings.seed, index) for index in (0, 1))
         steps = _symmetric(settings)
-        return tuple(  # type: ignore[return-value]
-            Axis(Direction(settings.seed, index), steps, f"random direction {index + 1}") for index in (0, 1)
-        )
+        return Axis(one, steps, "random direction 1"), Axis(other, steps, "random direction 2")
     first = Axis(Toward(required_target(settings)), _reaching_beyond(n), "to the target")
     if settings.plane == "interpolation-random":
         return first, Axis(Direction(settings.seed, 0), _symmetric(settings), "random direction")
@@ -77,10 +81,14 @@ def axes(settings: Settings) -> tuple[Axis, Axis]:
 
 
 def plane_points(settings: Settings) -> tuple[Point, ...]:
-    """The points of a plane, the first axis running fastest and to and fro, so that neighbours follow each other."""
+    """The points of a plane: the model, then rows along the first axis, to and fro, so that each is near the last.
+
+    Raises InvalidSetting where a target of the plane is missing.
+    """
     first, second = axes(settings)
     rows = [[point_in(first, second, alpha, beta) for alpha in first.at] for beta in second.at]
-    return tuple(point for i, row in enumerate(rows) for point in (row[::-1] if i % 2 else row))
+    snake = (point for i, row in enumerate(rows) for point in (row[::-1] if i % 2 else row))
+    return tuple(dict.fromkeys((ORIGIN, *snake)))
 
 
 def point_on(direction: AnyDirection, at: float) -> Point:
