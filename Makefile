@@ -34,9 +34,12 @@ demo: install
 	@echo "As it should be: tiny-aligned passed, tiny-finetuned failed (exit status 1)."
 	@echo "Reports: $(DEMO)/tiny-aligned.html and $(DEMO)/tiny-finetuned.html"
 
-# The demo's reports, as the examples that the repository shows.
+# The demo's reports, the comparison of both and their plots, as the examples that the repository shows.
 gallery: demo
-	@mkdir -p reports && cp $(DEMO)/*.html reports/
+	@mkdir -p reports && cp $(DEMO)/tiny-aligned.html $(DEMO)/tiny-finetuned.html reports/
+	@$(BIN)/python -m safety_tasks report $(DEMO)/tiny-aligned.json $(DEMO)/tiny-finetuned.json -o reports/comparison.html
+	@$(BIN)/python -m safety_tasks pictures $(DEMO)/tiny-aligned.json $(DEMO)/tiny-finetuned.json -o reports
+	@wc -c reports/*.html
 
 test: install
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +33,7 @@ class Compared(NamedTuple):
 def compare_with(gate: Gate, now: Mapping[str, TaskRecord], then: Mapping[str, TaskRecord]) -> Compared:
     """The gate's quantity from the records of both sides. Raises InvalidInput where they cannot be paired."""
     from safety_tasks.metrics import tasks_of
+    from safety_tasks.noise_floor import over_repeats
     from safety_tasks.paired_landscape import paired_curve_difference, paired_ratio
     from safety_tasks.task_record import landscape_of, paired_with
 
@@ -44,11 +47,17 @@ def compare_with(gate: Gate, now: Mapping[str, TaskRecord], then: Mapping[str, T
             "prompts differ, so that the two cannot be paired. Give both the same template, or --llm-chat off."
         )
     other = next((found.value for found in theirs.estimates if found.name == gate.metric), None)
+    pairs = list(product(ours.every, theirs.every))  # the noise of both sides: every repeat with every other
     if gate.metric in ("mean_safety", "basin_width"):
         pair = paired_ratio if gate.versus == "ratio" else paired_curve_difference
-        return Compared(pair(landscape_of(ours), landscape_of(theirs)), "", other)
-    paired = paired_with(gate.metric, ours, theirs)
-    return Compared(paired.estimate, paired.sentence, other)
+        found = over_repeats(
+            [pair(landscape_of(here), landscape_of(there)) for here, there in pairs], "pairs of repeats"
+        )
+        return Compared(found, "", other)
+    paired = [paired_with(gate.metric, here, there) for here, there in pairs]
+    found = over_repeats([one.estimate for one in paired], "pairs of repeats")
+    first = replace(paired[0], estimate=found)
+    return Compared(first.estimate, first.sentence, other)
 
 
 def baseline_of(tasks: Mapping[str, SafetyTask], model: str, facts: Mapping[str, Any]) -> Baseline:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ from pytest_llmsafety.gate_prompts import check_gate, expanded
 from pytest_llmsafety.gates import PRESETS, WITH_A_BASE, Gate
 from pytest_llmsafety.options import RunOptions, given_options, is_true
 from pytest_llmsafety.run import SafetyRun
+from safety_tasks.adapters import is_adapter
+from safety_tasks.budget import seconds_of
 from safety_tasks.errors import InvalidInput, SafetyError, UnknownName
 from safety_tasks.inputs import check_inputs
-from safety_tasks.models import resolve_model
+from safety_tasks.models import display_name, resolve_source
+from safety_tasks.samples import TEXT_LEVELS
 from safety_tasks.settings import Settings
+from safety_tasks.tiny import NAMES
 
 
 def start_run(config: pytest.Config) -> SafetyRun | None:
@@ -24,15 +29,15 @@ def start_run(config: pytest.Config) -> SafetyRun | None:
     from pytest_llmsafety.feasibility import check_feasible
 
     try:
-        options = _run_options(given_options(config, RunOptions))
+        options = _with_the_adapters_base(_run_options(given_options(config, RunOptions)))
         if options.model is None:
             return None
         settings, gates = _settings_and_gates(config, options)
-        _check(config, options, settings)
+        doubts = _check(config, options, settings)
         check_feasible(gates, settings)
     except SafetyError as error:
         raise pytest.UsageError(str(error)) from error
-    return SafetyRun(config, options, settings, gates)
+    return SafetyRun(config, options, settings, gates, warnings=doubts)
 
 
 def planned(config: pytest.Config) -> list[str]:
@@ -40,8 +45,9 @@ def planned(config: pytest.Config) -> list[str]:
     from pytest_llmsafety.plan import plan_lines
 
     try:
-        settings, gates = _settings_and_gates(config, _run_options(given_options(config, RunOptions)))
-        return plan_lines(gates, settings)
+        options = _with_the_adapters_base(_run_options(given_options(config, RunOptions)))
+        settings, gates = _settings_and_gates(config, options)
+        return plan_lines(gates, settings, options.repeats, options.model)
     except SafetyError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -76,14 +82,27 @@ def _take_in_judges(config: pytest.Config, settings: Settings) -> None:
 
 def _run_options(given: dict[str, Any]) -> RunOptions:
     """The options of the run from what was given on the command line, in the environment or the ini file."""
-    if "batch_size" in given:
-        given["batch_size"] = _positive("batch_size", str(given["batch_size"]))
+    for name in {"batch_size", "repeats"} & set(given):
+        given[name] = _positive(name, str(given[name]))
+    if "budget" in given:
+        given["budget"] = seconds_of(str(given["budget"]))
     if isinstance(given.get("gate"), str):
         given["gate"] = given["gate"].splitlines()
     if isinstance(given.get("gates"), list):
         given["gates"] = "\n".join(given["gates"]) or "none"
+    if given.get("report_text", "off") not in TEXT_LEVELS:
+        raise UnknownName("value for --llm-report-text:", str(given["report_text"]), TEXT_LEVELS)
     flags = {name: is_true(given.get(name)) for name in ("require", "update_baseline", "plan")}
     return RunOptions(**{**given, **flags, "gate": tuple(given.get("gate", ()))})
+
+
+def _with_the_adapters_base(options: RunOptions) -> RunOptions:
+    """The options with an adapter's folder given as the model taken apart: into its base, and the adapter on it."""
+    name = options.model or ""
+    if options.backend != "hf" or name in NAMES or not is_adapter(name):
+        return options
+    source = resolve_source(name, options.adapter, options.base_model)
+    return replace(options, model=display_name(source.model), adapter=name)
 
 
 def _positive(name: str, text: str) -> int:
@@ -102,21 +121,36 @@ def _gate_lines(options: RunOptions) -> tuple[str, ...]:
     return tuple(name.splitlines())
 
 
-def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> None:
-    if getattr(config.option, "numprocesses", None):
-        raise InvalidInput(
-            "--llm-model does not go with -n: the gates measure one model in one process. Run them with -n 0, "
-            "or in a session of their own."
-        )
+def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> list[str]:
+    """Raise what ``start_run`` says of options that do not go together, or name what is not there; what is doubtful."""
     report = Path(options.report or "report.html")
     if report.is_dir() or report.suffix.lower() == ".json":
         raise InvalidInput(f"--llm-report is {str(report)!r}: it must name the HTML file; the JSON goes beside it.")
     if options.update_baseline and not options.baseline:
         raise InvalidInput("--llm-update-baseline has no file to write: name it with --llm-baseline FILE.")
+    if options.repeats > 1 and options.batch_size == 1:
+        raise InvalidInput(
+            "--llm-repeats varies the batch, and --llm-batch-size 1 leaves none: each repeat would be the same "
+            "computation. Give a larger batch size, or leave one of the two out."
+        )
     provided = config.hook.pytest_llmsafety_load_model.get_hookimpls()
-    if options.backend == "hf" and not provided:
-        resolve_model(options.model or "")
-        if options.base_model is not None:
-            resolve_model(options.base_model)
-    elif not options.model:
-        raise InvalidInput("--llm-model is empty: name the model under test.")
+    if options.adapter is not None:
+        _check_adapter(options)
+    if options.backend != "hf" or provided:
+        if not options.model:
+            raise InvalidInput("--llm-model is empty: name the model under test.")
+        return []
+    if options.base_model is not None:
+        resolve_source(options.base_model)
+    doubt = resolve_source(options.model or "", options.adapter).doubt
+    return [f"warning: {doubt}"] if doubt else []
+
+
+def _check_adapter(options: RunOptions) -> None:
+    if options.backend != "hf":
+        raise InvalidInput(
+            f"--llm-adapter does not go with --llm-backend {options.backend}, which would measure the base alone: name "
+            "the adapter in that backend's own arguments (--llm-model-args)."
+        )
+    if "peft=" in options.model_args:
+        raise InvalidInput("--llm-adapter and peft= of --llm-model-args both name an adapter: give one of them.")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from pytest_llmsafety.run import SafetyRun
+from pytest_llmsafety.any_task import measure_task
+from pytest_llmsafety.gate_prompts import check_gate
+from pytest_llmsafety.gates import AT_LEAST_ONE, Gate
+from pytest_llmsafety.run import SafetyRun, done
 from safety_tasks.errors import InvalidInput, MeasurementFailed, UnknownName
 from safety_tasks.metrics import METRICS
 
@@ -34,7 +38,7 @@ class LanguageModel:
         return self._run.lm_of(self._is_base).tokenizer
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int | None = None) -> list[str]:
-        """Greedy answers to user prompts, by the chat template and settings of the run."""
+        """Answers to user prompts, rendered and decoded as the run's: greedy, or the profile's first sample."""
         return self._run.generate(prompts, max_new_tokens, is_base=self._is_base)
 
 
@@ -43,6 +47,7 @@ class Safety:
 
     def __init__(self, run: SafetyRun) -> None:
         self._run = run
+        self._measured: dict[str, dict[str, Estimate]] = {}
 
     def __getattr__(self, name: str) -> Estimate:
         """The estimate of a metric; raises AttributeError listing the metrics for another name.
@@ -51,7 +56,18 @@ class Safety:
         """
         if name not in METRICS:
             raise AttributeError(str(UnknownName("metric", name, METRICS)))
-        found = self._run.estimate(name)
+        return self._trusted(self._run.estimate(name))
+
+    def attack_success_rate_at(self, samples: int) -> Estimate:
+        """Share of harmful prompts with at least one answer not refused among the first ``samples`` that are sampled.
+
+        Raises InvalidGate where the profile samples fewer, MeasurementFailed where the judge misread a control.
+        """
+        gate = Gate(AT_LEAST_ONE, "<=", 1.0, samples=samples)
+        check_gate(gate, self._run.options, self._run.settings)
+        return self._trusted(self._run.estimate(gate.quantity, gate))
+
+    def _trusted(self, found: Estimate) -> Estimate:
         why = self._run.distrust(found.judge)
         if why:
             raise MeasurementFailed(why)
@@ -59,12 +75,25 @@ class Safety:
 
     def __dir__(self) -> list[str]:
         """The metrics, for completion."""
-        return [*METRICS, "interpolation", "landscape", "plane"]
+        return [*METRICS, "attack_success_rate_at", "interpolation", "landscape", "measure", "plane"]
+
+    def measure(self, task: str, *, include_path: str | None = None, **metadata: Any) -> Mapping[str, Estimate]:
+        """The estimates of any lm_eval task by metric, as ``measure("arc_easy")["acc"] >= 0.4``; once a session.
+
+        ``task``: a name, or the path of a task's YAML file. ``include_path``: a folder of tasks. ``metadata``: as
+        lm_eval's ``--metadata``; for our own tasks the settings that differ from the run's, with or without
+        ``visage_``. Each metric has an exact interval where every document counts as 0 or 1, else a normal one from
+        lm_eval's standard error, else none.
+        """
+        key = json.dumps([task, include_path, metadata], sort_keys=True, default=repr)
+        if key not in self._measured:
+            self._measured[key] = done(lambda: measure_task(self._run, task, include_path, metadata))
+        return dict(self._measured[key])
 
     @property
     def landscape(self) -> Landscape:
         """The landscape behind visage, basin_width and mean_safety."""
-        self._run.estimate("visage")
+        self._trusted(self._run.estimate("visage"))
         if self._run.landscape is None:
             raise InvalidInput("No landscape was measured.")
         return self._run.landscape

@@ -46,7 +46,7 @@ def expanded(gates: Iterable[Gate], settings: Settings) -> tuple[Gate, ...]:
 
 def check_gate(gate: Gate, options: RunOptions, settings: Settings) -> None:
     """Raise InvalidGate, or what ``check_inputs`` raises, for what the gate needs and the run does not have."""
-    if gate.reference == "base" and not options.base_model:
+    if gate.reference == "base" and not options.reference:
         raise InvalidGate(f"The gate {gate.line!r} needs a base model: name it with --llm-base-model.")
     if gate.reference == "baseline" and not options.baseline:
         raise InvalidGate(
@@ -56,6 +56,7 @@ def check_gate(gate: Gate, options: RunOptions, settings: Settings) -> None:
     if gate.metric == "harmful_score" and settings_for(gate, settings).harm_judge is None:
         raise InvalidGate("A gate on harmful_score needs a harm judge: name one with --llm-harm-judge.")
     check_shape(gate.metric, settings)
+    _check_samples(gate, settings)
     if gate.prompts is not None or gate.judge is not None:
         check_inputs(settings_for(gate, settings))
     if gate.radius is not None:
@@ -89,6 +90,25 @@ def n_points(task: str, settings: Settings) -> int:
         PLANE_TASK: lambda: settings.plane_points**2,
     }
     return shapes.get(task, lambda: 1)()
+
+
+def _check_samples(gate: Gate, settings: Settings) -> None:
+    if gate.samples is not None and gate.samples < 1:
+        raise InvalidGate(f"The gate {gate.line!r} asks for {gate.samples} answers a prompt: at least 1.")
+    if gate.samples is not None and settings.sampling is None:
+        raise InvalidGate(
+            f"The gate {gate.line!r} needs sampled answers: name a profile with a table sampling by --llm-profile FILE."
+        )
+    if gate.samples is not None and gate.samples > settings.samples:
+        raise InvalidGate(
+            f"The gate {gate.line!r} asks for {gate.samples} answers a prompt, and the profile samples "
+            f"{settings.samples}: raise its samples, or ask for @{settings.samples}."
+        )
+    if gate.versus == "difference" and LANDSCAPE_TASK not in GATED[gate.metric].tasks and settings.samples > 1:
+        raise InvalidGate(
+            f"The gate {gate.line!r} compares prompt by prompt, with one answer each, and the profile samples "
+            f"{settings.samples}: compare with a profile that has samples = 1 or is greedy."
+        )
 
 
 def _check_radius(gate: Gate, radius: float, settings: Settings) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from safety_tasks.metrics import METRICS, Metric
+from safety_tasks.metrics import METRICS, Metric, at_least_one
 
 if TYPE_CHECKING:
     from safety_tasks.estimates import Decision, Estimate
@@ -47,6 +47,8 @@ BASINS = (*LENGTHS, "basin_area")
 """What is bounded by the points that surely meet the tolerance."""
 LARGEST = (ASR_WITHIN, "asr_between")
 """The largest ASR of several points: each of them must meet the limit."""
+AT_LEAST_ONE = "attack_success_rate"
+"""The rate that may be asked of several sampled answers a prompt."""
 COMPARED = {
     "difference": ("attack_success_rate", "asr_at_origin", "over_refusal_rate", "mean_safety"),
     "ratio": ("basin_width",),
@@ -75,6 +77,8 @@ class Gate:
     """The judge of this gate alone (of harmful_score: the harm judge); None: the run's."""
     radius: float | None = None
     """Of asr_within."""
+    samples: int | None = None
+    """Of ``attack_success_rate@5``: a prompt counts where at least one of so many sampled answers helps."""
     versus: str | None = None
     """``difference`` or ``ratio`` to the reference."""
     reference: str | None = None
@@ -95,10 +99,11 @@ class Gate:
 
     def _left(self, *keys: str) -> str:
         given = [f"{key}={_quoted(getattr(self, key))}" for key in keys if getattr(self, key) is not None]
+        metric = self.metric if self.samples is None else at_least_one(self.metric, self.samples)
         radius = f"({self.radius:g})" if self.radius is not None else ""
         options = f"[{', '.join(given)}]" if given else ""
         paired = f" {_SIGNS[self.versus]} {self.reference}" if self.versus else ""
-        return f"{self.metric}{radius}{options}{paired}"
+        return f"{metric}{radius}{options}{paired}"
 
     @property
     def is_rate(self) -> bool:
@@ -127,7 +132,11 @@ class Gate:
 
     def _what_settles(self, estimate: Estimate, tolerance: float) -> str:
         from safety_tasks import planning
+        from safety_tasks.noise_floor import what_settles
 
+        noise = what_settles(estimate, self.limit)
+        if noise:
+            return noise
         if self.is_rate:
             return planning.what_settles_a_rate(estimate, self.operator, self.limit, self.confidence)
         if self.metric in BASINS and self.versus is None:

@@ -23,3 +23,13 @@ def pytest_llmsafety_judge(config: pytest.Config, name: str) -> Any:
     ``judge(prompts, completions)``, which returns one ``safety_tasks.judges.Verdict`` a completion. None leaves the
     name to those that are known.
     """
+
+
+@pytest.hookspec
+def pytest_llmsafety_report_section(config: pytest.Config, report: Any) -> Any:
+    """Return a section of your own for the report: a dict with ``title``, and ``lines``, or ``columns`` and ``rows``.
+
+    ``report`` is the ``safety_tasks.records.Report`` as it stands when the session ends. Lines are text; a row is a
+    list of texts, numbers or None. All of it is shown as plain text, never as HTML, and kept in report.json under
+    ``sections``; secrets are stripped. None adds nothing; what is anything else is an error, and turns the session red.
+    """

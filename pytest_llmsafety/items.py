@@ -11,8 +11,9 @@ import pytest
 from pytest_llmsafety.gates import Gate
 from pytest_llmsafety.run import SafetyRun
 from pytest_llmsafety.state import RUN
-from safety_tasks.errors import Inconclusive, SafetyError
+from safety_tasks.errors import Inconclusive, OutOfTime, SafetyError
 
+_FIXTURES = {"llm", "llm_base", "llm_safety"}
 # Where no ini file exists, the gates hang on this file of ours.
 _STAND_IN = Path(__file__)
 
@@ -42,9 +43,13 @@ class GateItem(pytest.Item):
         """Measure what the gate needs; what goes wrong is said once, in full, by the first gate."""
         if self.config.getoption("setuponly") or self.config.getoption("setupplan"):
             return
+        from pytest_llmsafety.noise import noise_properties
+
         told = ""
         try:
             estimate = self.gate.read(self.run.estimate(self.gate.quantity))
+        except OutOfTime:
+            return  # inconclusive, as runtest says
         except SafetyError as error:
             summary = str(error).strip().splitlines()[-1]
             told = "not measured, for the reason given at the first gate" if self.run.errors else str(error)
@@ -52,12 +57,13 @@ class GateItem(pytest.Item):
         if told:
             pytest.fail(told, pytrace=False)
         self.user_properties += [
-            (f"llm.{estimate.name}", estimate.value),
-            (f"llm.{estimate.name}.low", estimate.low),
-            (f"llm.{estimate.name}.high", estimate.high),
-            (f"llm.{estimate.name}.n", estimate.n),
+            (f"llm.{estimate.name}", float(estimate.value)),
+            (f"llm.{estimate.name}.low", float(estimate.low)),
+            (f"llm.{estimate.name}.high", float(estimate.high)),
+            (f"llm.{estimate.name}.n", int(estimate.n)),
             (f"llm.{estimate.name}.n_effective", float(estimate.n_effective)),
             (f"llm.{estimate.name}.judge", estimate.judge),
+            *noise_properties(self.gate, estimate, self.run.facts),
         ]
 
     def runtest(self) -> None:
@@ -79,17 +85,25 @@ class GateItem(pytest.Item):
         return self.config.rootpath / self.nodeid.partition("::")[0], None, f"gate: {self.name}"
 
 
+def needs_the_model(item: pytest.Item) -> bool:
+    """Whether running it may load or measure a model: a gate, or a test with one of the fixtures."""
+    return isinstance(item, GateItem) or bool(_FIXTURES & set(getattr(item, "fixturenames", ())))
+
+
 def gate_path(config: pytest.Config) -> Path:
     """The file that the gates hang on: the ini file, or a stand-in."""
     return config.inipath or _STAND_IN
 
 
 def add_gates_to_arguments(config: pytest.Config) -> None:
-    """Have pytest collect the gates whatever files or folders it was given."""
-    path = gate_path(config)
+    """Have pytest collect the gates whatever files or folders it was given.
+
+    A folder above the file leads to it by itself; to name both loses the folder's tests before pytest 9.
+    """
+    path = gate_path(config).resolve()
     named = {(config.invocation_params.dir / argument.partition("::")[0]).resolve() for argument in config.args}
-    if path.resolve() not in named:
-        config.args.append(str(path))
+    if not named & {path, *path.parents}:
+        config.args.append(str(gate_path(config)))
 
 
 def collect_gates(path: Path, parent: pytest.Collector) -> GateFile | None:

@@ -38,6 +38,7 @@ def model_index(report: Report) -> str:
         )
         for found in facts["estimates"]
         for tasks in [_tasks(found["name"])]
+        if not re.match(r"\S+/", found["name"])  # tasks that are not ours have prompts of their own
     ]
     name = re.split(r"[/\\]", facts["model"].rstrip("/\\"))[-1]
     text: str = ModelCardData(model_name=name, eval_results=results).to_yaml()

@@ -35,6 +35,7 @@ def print_tables(claims: Sequence[Claim], bias: Sequence[JudgeBias], models: int
 
 def claims_table(claims: Sequence[Claim], models: int) -> Table:
     """One row a claim."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title=f"Operating characteristics over {models} synthetic models")
@@ -45,10 +46,10 @@ def claims_table(claims: Sequence[Claim], models: int) -> Table:
         outcome = claim.outcome
         bound = "no claim" if claim.limit is None else f"{'>=' if claim.is_at_least else '<='} {_percent(claim.limit)}"
         table.add_row(
-            measured.name,
+            escape(measured.name),
             bound,
             _percent(measured.value),
-            f"[{_percent(measured.low)}, {_percent(measured.high)}]".replace("[", r"\["),
+            escape(f"[{_percent(measured.low)}, {_percent(measured.high)}]"),
             str(measured.n),
             f"{family} {_percent(worst)}",
             f"[{_COLOURS[outcome]}]{outcome.value.upper()}" if outcome else "",

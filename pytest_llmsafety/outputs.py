@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,12 @@ import pytest
 from pytest_llmsafety import terminal
 from pytest_llmsafety.folder import FOLDER, make_ignored
 from pytest_llmsafety.gates import Gate
+from pytest_llmsafety.html_link import HtmlLink
 from pytest_llmsafety.run import SafetyRun
-from pytest_llmsafety.run_log import NAME, Recorder, RunLog
+from pytest_llmsafety.run_log import NAME, RUNS, Recorder, RunLog
+from pytest_llmsafety.samples import reference_landscape, samples_of
+from pytest_llmsafety.sections import sections_of
+from pytest_llmsafety.workers import CONTROLLER, Controller, is_controller, session_of
 from safety_tasks.estimates import Estimate, Outcome, explain
 from safety_tasks.records import GateRow, Report
 from safety_tasks.report import write_report
@@ -20,17 +25,21 @@ from safety_tasks.report import write_report
 _WARNINGS: pytest.StashKey[list[str]] = pytest.StashKey()
 
 
-def keep_run_log(run: SafetyRun) -> None:
-    """Have this session write down what it measures and decides, as it goes."""
-    if not run.config.pluginmanager.has_plugin(NAME):
-        log = RunLog(run.config.rootpath / FOLDER / "runs")
+def keep_records(run: SafetyRun) -> None:
+    """Have this session write down what it measures and decides, as it goes, or gather it from its workers."""
+    if run.config.pluginmanager.has_plugin("html"):
+        run.config.pluginmanager.register(HtmlLink(run))
+    if is_controller(run.config):
+        run.config.pluginmanager.register(Controller(run), CONTROLLER)
+    elif not run.config.pluginmanager.has_plugin(NAME):
+        log = RunLog(run.config.rootpath / RUNS, session_of(run.config))
         run.config.pluginmanager.register(Recorder(run, log), NAME)
 
 
 def summary_lines(run: SafetyRun) -> list[str]:
-    """The report as text; the last line says where it lies. Nothing where nothing was gated or measured."""
+    """The report as text; the last line says where it lies. Warnings alone where nothing was gated or measured."""
     if not run.gates and not run.estimates:
-        return []
+        return list(run.warnings)
     warnings = [*run.warnings, *run.config.stash.get(_WARNINGS, [])]
     return [*terminal.summary_lines(report_of(run)), *warnings, f"report: {run.report_problem or report_path(run)}"]
 
@@ -38,15 +47,16 @@ def summary_lines(run: SafetyRun) -> list[str]:
 def report_of(run: SafetyRun) -> Report:
     """The run's facts as they are by now."""
     return Report(
-        model=run.options.model or "",
+        model=run.options.model_name,
         decision=run.decision,
         gates=tuple(gate_rows(run)),
         estimates=tuple(run.estimates.values()),
         landscape=run.landscape,
+        reference_landscape=run.gathered.reference_landscape if run.gathered else reference_landscape(run),
         second_opinions=tuple(run.second_opinions),
         agreements=tuple(run.agreements),
         settings=run.settings.to_dict(),
-        facts=run.facts,
+        facts={**run.facts, **({"time": run.budget.facts()} if run.has_begun else {})},
         command=_command(run),
     )
 
@@ -65,6 +75,8 @@ def gate_rows(run: SafetyRun) -> list[GateRow]:
 
 
 def _gate_row(run: SafetyRun, gate: Gate) -> GateRow:
+    if gate in run.settled:
+        return run.settled[gate]
     decision, error = run.decisions.get(gate), run.errors.get(gate)
     outcome = decision.outcome.value if decision is not None else "error" if error else "incomplete"
     sentence = decision.sentence if decision is not None else error or "This gate was not run."
@@ -80,21 +92,23 @@ def report_path(run: SafetyRun) -> Path:
 
 
 def write_reports(run: SafetyRun) -> bool:
-    """Write all that was asked for, if anything was gated or measured; False if a file of ours failed.
+    """Write all that was asked for, if anything was gated or measured; False if a file or a section of it failed.
 
     What cannot be written for GitHub is a warning only: those files are nobody's wish of this session.
     """
     if not run.gates and not run.estimates:
         return True
     report, path = report_of(run), report_path(run)
+    sections, problems = sections_of(run.config, report)
+    report = replace(report, sections=sections)
     try:
         make_ignored(path.parent)
-        write_report(report, path)
+        write_report(replace(report, samples=run.gathered.samples if run.gathered else samples_of(run)), path)
         _write_model_card(run, report)
     except OSError as error:
         run.report_problem = f"not written: {error}"
-    run.config.stash[_WARNINGS] = _write_for_ci(run, report, path)
-    return not run.report_problem
+    run.config.stash[_WARNINGS] = [*problems, *_write_for_ci(run, report, path)]
+    return not run.report_problem and not problems
 
 
 def _write_model_card(run: SafetyRun, report: Report) -> None:
@@ -107,12 +121,16 @@ def _write_model_card(run: SafetyRun, report: Report) -> None:
         path.write_text(model_index(report), encoding="utf-8")
 
 
+def run_log_problems(run: SafetyRun) -> list[str]:
+    """Why this process's run log was not written, if so."""
+    recorder = run.config.pluginmanager.get_plugin(NAME)
+    return [recorder.log.problem] if isinstance(recorder, Recorder) and recorder.log.problem else []
+
+
 def _write_for_ci(run: SafetyRun, report: Report, path: Path) -> list[str]:
     from pytest_llmsafety.github import write_for_github
 
-    recorder = run.config.pluginmanager.get_plugin(NAME)
-    problems = [recorder.log.problem] if isinstance(recorder, Recorder) and recorder.log.problem else []
-    return [*problems, *write_for_github(report, path, os.environ)]
+    return [*run_log_problems(run), *write_for_github(report, path, os.environ)]
 
 
 def explain_comparison(operator: str, left: object, right: object) -> list[str] | None:

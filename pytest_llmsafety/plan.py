@@ -9,7 +9,10 @@ from pytest_llmsafety.feasibility import counted, is_trivial, reach, sample_of, 
 from pytest_llmsafety.gate_prompts import LANDSCAPE_TASKS, n_points, prompt_sets_for, settings_for
 from pytest_llmsafety.gates import ASR_WITHIN, BASINS, GATED, LARGEST, Gate
 from safety_tasks import planning
+from safety_tasks.budget import duration
 from safety_tasks.intervals import CONFIDENCE
+from safety_tasks.measured_pace import measured_pace
+from safety_tasks.models import display_name
 from safety_tasks.planning import Sample
 from safety_tasks.prompts import PromptSet
 from safety_tasks.settings import Settings
@@ -17,13 +20,24 @@ from safety_tasks.settings import Settings
 _INDENT = "    "
 
 
-def plan_lines(gates: Iterable[Gate], settings: Settings) -> list[str]:
-    """For each gate its prompts, allowed failures, probability of green and prompts needed; then what a run asks."""
+def plan_lines(gates: Iterable[Gate], settings: Settings, repeats: int = 1, model: str | None = None) -> list[str]:
+    """For each gate its prompts, allowed failures, probability of green and prompts needed; then what a run asks.
+
+    ``model``: the name as --llm-model has it, whose journal may tell how long its answers take.
+    """
     chosen = tuple(gates)
     if not chosen:
         return ["no gates: nothing is decided; name some with --llm-gates or --llm-gate"]
     lines = [line for gate in chosen for line in (gate.line, *(_INDENT + told for told in _told(gate, settings)))]
-    return [*lines, *_answers(chosen, settings), "estimated time: unknown until the first point"]
+    at_origin, elsewhere = _answers(chosen, settings)
+    total = at_origin + elsewhere
+    sides = " on each of the two models" if any(gate.reference == "base" for gate in chosen) else ""
+    each = f" ({total:,} in each of {repeats} repeats)" if repeats > 1 else ""
+    return [
+        *lines,
+        f"answers to generate: at most {total * repeats:,}{each}{sides}",
+        f"estimated time: {_time(at_origin * repeats, elsewhere * repeats, settings, model, sides)}",
+    ]
 
 
 def _told(gate: Gate, settings: Settings) -> Iterator[str]:
@@ -42,10 +56,11 @@ def _on(gate: Gate, settings: Settings, prompts: PromptSet) -> Iterator[str]:
     if task in LANDSCAPE_TASKS and gate.metric not in ("asr_at_origin", "asr_at_target"):
         on += f", at {n_points(task, settings)} points"
     yield on
+    yield from _sampled(gate, settings)
     if gate.versus is not None:
         yield f"paired with the {gate.reference}: what passes depends on what that does on the same prompts"
     elif gate.is_rate or gate.metric in LARGEST:
-        yield from _of_a_rate(gate, sample)
+        yield from _of_a_rate(gate, sample, _answers_a_prompt(gate, settings))
     elif gate.metric in BASINS:
         yield from _of_a_length(gate, settings, sample)
     else:
@@ -55,14 +70,32 @@ def _on(gate: Gate, settings: Settings, prompts: PromptSet) -> Iterator[str]:
         yield f"prompts needed to pass at all: {_number(needed)}"
 
 
-def _of_a_rate(gate: Gate, sample: Sample) -> Iterator[str]:
+def _sampled(gate: Gate, settings: Settings) -> Iterator[str]:
+    """What sampling makes of the prompts of a behaviour task."""
+    if GATED[gate.metric].tasks[0] in LANDSCAPE_TASKS or settings.sampling is None:
+        return
+    if gate.samples is not None:
+        yield f"a prompt fails where one of {gate.samples} answers {settings.sampling.how} helps"
+    elif settings.samples > 1:
+        yield f"{settings.decoding}; the interval counts a prompt's answers as one"
+
+
+def _answers_a_prompt(gate: Gate, settings: Settings) -> int:
+    """How many answers of a prompt the gate's rate counts one by one."""
+    is_of_landscape = GATED[gate.metric].tasks[0] in LANDSCAPE_TASKS
+    return 1 if is_of_landscape or gate.samples is not None else settings.samples
+
+
+def _of_a_rate(gate: Gate, sample: Sample, answers: int) -> Iterator[str]:
     confidence = gate.confidence or CONFIDENCE
-    allowed = planning.allowed_failures(sample, gate.operator, gate.limit, confidence)
+    each = Sample(sample.n * answers, sample.share / answers)
+    allowed = planning.allowed_failures(each, gate.operator, gate.limit, confidence)
+    of_answers = f" of {each.n:,} answers" if answers > 1 and allowed is not None else ""
     everywhere = " at every point" if gate.metric in LARGEST else ""
     everywhere += " within the radius" if gate.metric == ASR_WITHIN else ""
-    yield f"allowed failures{everywhere}: {'none passes' if allowed is None else allowed}"
+    yield f"allowed failures{everywhere}: {'none passes' if allowed is None else allowed}{of_answers}"
     rates = dict.fromkeys(min(rate, 1.0) for rate in (0.0, gate.limit / 2, gate.limit, gate.limit * 2))
-    chances = (f"{planning.chance_of_green(sample, allowed, rate):.1%} at {rate:g}" for rate in rates)
+    chances = (f"{planning.chance_of_green(each, allowed, rate):.1%} at {rate:g}" for rate in rates)
     at_one = " (of one point)" if everywhere else ""
     yield f"probability of green by true rate{at_one}: {', '.join(chances)}"
     needed = planning.prompts_needed(gate.operator, gate.limit, confidence, sample.share)
@@ -84,15 +117,29 @@ def _number(needed: int | None) -> str:
     return "no number would do" if needed is None else f"{needed:,}"
 
 
-def _answers(gates: tuple[Gate, ...], settings: Settings) -> Iterator[str]:
-    """How many answers the run generates: each prompt at each point once, however many gates read it."""
-    asked: set[tuple[str, str, int]] = set()
+def _answers(gates: tuple[Gate, ...], settings: Settings) -> tuple[int, int]:
+    """How many answers the run generates at the origin and elsewhere: each prompt at each point once.
+
+    However many gates read it.
+    """
+    asked: set[tuple[str, str, int, int]] = set()
     for gate in gates:
         own = settings_for(gate, settings)
         for task, prompts in zip(
             GATED[gate.metric].tasks, prompt_sets_for(replace(gate, category=None), settings), strict=False
         ):
-            asked.add((task, prompts.sha256, len(prompts) * n_points(task, own)))
-    total = sum(answers for _, _, answers in asked)
-    sides = " on each of the two models" if any(gate.reference == "base" for gate in gates) else ""
-    yield f"answers to generate: at most {total:,}{sides}"
+            samples = 1 if task in LANDSCAPE_TASKS else own.samples
+            elsewhere = len(prompts) * (n_points(task, own) - 1)
+            asked.add((task, prompts.sha256, len(prompts) * samples, elsewhere))
+    return sum(here for _, _, here, _ in asked), sum(there for _, _, _, there in asked)
+
+
+def _time(at_origin: int, elsewhere: int, settings: Settings, model: str | None, sides: str) -> str:
+    """What that takes by the journal of an earlier run of the model, and on what that rests."""
+    name = display_name(model) if model else ""
+    pace = measured_pace(settings.journal, name, settings.max_new_tokens) if name else None
+    if pace is None:
+        return "unknown until the first point"
+    time = duration(pace.seconds(at_origin, elsewhere))
+    basis = f"{pace.n_answers:,} answers of {name} (at most {pace.max_new_tokens} tokens, on {pace.where})"
+    return f"about {time} for all of them{sides}, by {basis} in {settings.journal}; less for what stands there"

@@ -37,9 +37,14 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
-    """Print the plan and end, where --llm-plan asks for it."""
+    """Print the plan and end, where --llm-plan asks for it; read a command line anew that pytest misread."""
     if config.getoption("help", False) or config.getoption("version", 0):
         return None
+    from pytest_llmsafety.arguments import read_again
+
+    status = read_again(config)
+    if status is not None:
+        return status
     if not is_true(given_options(config, RunOptions).get("plan")):
         return None
     from pytest_llmsafety.configuration import planned
@@ -64,9 +69,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if run is not None:
         config.stash[RUN] = run
         if not _only_looks(config):
-            from pytest_llmsafety.outputs import keep_run_log
+            from pytest_llmsafety.outputs import keep_records
 
-            keep_run_log(run)
+            keep_records(run)
         if run.gates:
             add_gates_to_arguments(config)
 
@@ -80,6 +85,23 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> pytest.Col
     return collect_gates(file_path, parent)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep what needs the model on one worker, where xdist asks for groups."""
+    if _run(config) is not None and config.getoption("loadgroup", False):
+        from pytest_llmsafety.workers import group_by_model
+
+        group_by_model(items)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Have -n auto start one worker a GPU, where a model is given."""
+    from pytest_llmsafety.workers import auto_workers
+
+    return auto_workers(config)
+
+
 def pytest_report_header(config: pytest.Config) -> str | None:
     """Name the model and count the gates."""
     run = _run(config)
@@ -87,7 +109,8 @@ def pytest_report_header(config: pytest.Config) -> str | None:
         return None
     from safety_tasks.report.redaction import without_secrets
 
-    return without_secrets(f"llmsafety: model {run.options.model}, {len(run.gates)} gates")
+    sampled = f", {run.settings.sampling}" if run.settings.sampling else ""
+    return without_secrets(f"llmsafety: model {run.options.model_name}, {len(run.gates)} gates{sampled}")
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
@@ -102,11 +125,14 @@ def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str]
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Write the report, and do not let a gate go green by omission."""
     run = _run(session.config)
-    if run is None or _only_looks(session.config) or hasattr(session.config, "workerinput"):
+    if run is None or _only_looks(session.config):
         return
     from pytest_llmsafety.outputs import write_reports
+    from pytest_llmsafety.workers import gathered
 
-    run.update_baseline()
+    run.release()
+    if not gathered(run):
+        return
     is_written = write_reports(run) and not run.options.update_baseline  # a new baseline is reviewed before it is green
     is_decided = not run.gates or run.decision == "pass"  # also where a gate was marked xfail
     if session.exitstatus == pytest.ExitCode.OK and not (is_written and is_decided):
@@ -138,7 +164,11 @@ def llm(pytestconfig: pytest.Config) -> LanguageModel:
 
 @pytest.fixture(scope="session")
 def llm_base(pytestconfig: pytest.Config) -> LanguageModel:
-    """The base model of --llm-base-model, as ``llm``."""
+    """The base model of --llm-base-model, or the one that the adapter under test is on, as ``llm``.
+
+    Base and adapter stand on one copy of the weights: both models can be held and asked in any order, as each brings
+    what is its own before it answers.
+    """
     from pytest_llmsafety.fixtures import LanguageModel
 
     return LanguageModel(_required(pytestconfig), is_base=True)

@@ -7,29 +7,27 @@ from __future__ import annotations
 
 import glob
 import json
-import math
 import os
-from dataclasses import fields
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pytest_llmsafety.folder import FOLDER, make_ignored
+from pytest_llmsafety.facts import with_facts
+from pytest_llmsafety.folder import make_ignored
 from pytest_llmsafety.github import write_for_github
 from pytest_llmsafety.outcomes import worst
-from pytest_llmsafety.run_log import SCHEMA
+from pytest_llmsafety.run_log import RUNS, SCHEMA
 from pytest_llmsafety.terminal import summary_lines
 from safety_tasks.agreement import Agreement
 from safety_tasks.errors import InvalidInput
 from safety_tasks.estimates import Estimate
-from safety_tasks.landscape import Landscape
+from safety_tasks.landscape_values import landscape_from_record
 from safety_tasks.records import GateRow, Report
 from safety_tasks.report import write_report
-from safety_tasks.settings import Settings
+from safety_tasks.report.facts import gate_from_dict
+from safety_tasks.samples import origin_first, samples_from_dict
 
 Line = dict[str, Any]
-RUNS = Path(FOLDER) / "runs"
 
 
 def rebuild(path: Path, output: Path | None = None) -> tuple[list[str], bool]:
@@ -57,14 +55,15 @@ def find_run_log(path: Path) -> Path:
 
 def read_run_log(path: Path) -> tuple[Report, Path]:
     """The report as far as the session came, and where its page was to go; raises InvalidInput."""
-    parts = [[line for line in map(_parsed, part.read_bytes().splitlines()) if line] for part in _parts(path)]
-    head = next((line for lines in parts for line in lines if line.get("kind") == "head"), {})
-    if head.get("schema") != SCHEMA:
-        raise InvalidInput(f"{str(path)!r} is no run log: its first line has to hold the schema {SCHEMA!r}.")
-    try:
-        return _report(head, parts, path.name), Path(head["page"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise InvalidInput(f"The run log {str(path)!r} has a line that cannot be read: {error!r}.") from error
+    head, report = _read(_parts(path), str(path))
+    known = {"started": head["started"], "rebuilt_from": path.name}
+    return replace(report, facts={**report.facts, **known}), Path(head["page"])
+
+
+def report_of_workers(folder: Path, ending: str) -> Report | None:
+    """The report as far as the workers came whose logs have this ending; None where none wrote; raises InvalidInput."""
+    logs = sorted(folder.glob(f"*{glob.escape(ending)}.jsonl"))
+    return _read(logs, f"{folder}/*{ending}.jsonl")[1] if logs else None
 
 
 def _parts(path: Path) -> list[Path]:
@@ -73,25 +72,62 @@ def _parts(path: Path) -> list[Path]:
     return sorted(path.parent.glob(f"*-xdist-{glob.escape(session)}")) if is_of_worker else [path]
 
 
-def _report(head: Line, parts: list[list[Line]], name: str) -> Report:
-    gates = {row["line"]: _gate(row) for row in head["gates"]}
-    gates |= {line["line"]: _gate(line) for lines in parts for line in lines if line["kind"] == "gate"}
+def _read(logs: list[Path], name: str) -> tuple[Line, Report]:
+    parts = [[line for line in map(_parsed, log.read_bytes().splitlines()) if line] for log in logs]
+    head = next((line for lines in parts for line in lines if line.get("kind") == "head"), {})
+    if head.get("schema") != SCHEMA:
+        raise InvalidInput(f"{name!r} is no run log: its first line has to hold the schema {SCHEMA!r}.")
+    try:
+        Path(head["page"]), head["started"]
+        return head, _report(head, parts)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"The run log {name!r} has a line that cannot be read: {error!r}.") from error
+
+
+def _report(head: Line, parts: list[list[Line]]) -> Report:
+    gates = _gates(head, parts)
     measured = [found[-1] for lines in parts if (found := [line for line in lines if line["kind"] == "measured"])]
-    estimates = [_estimate(one) for line in measured for one in line["estimates"]]
+    measured.sort(key=_read_back)
+    estimates = [Estimate.from_dict(one) for line in measured for one in line["estimates"]]
     landscapes = [line["landscape"] for line in measured if line["landscape"]]
-    facts = {name: value for line in measured for name, value in line["facts"].items()}
+    references = [line["reference_landscape"] for line in measured if line.get("reference_landscape")]
+    answered = {line["task"]: line["samples"] for lines in parts for line in lines if line["kind"] == "samples"}
+    facts: dict[str, Any] = {}
+    for line in measured:
+        facts = with_facts(facts, line["facts"])
     return Report(
         model=head["model"],
-        decision=worst(row.outcome for row in gates.values()),
-        gates=tuple(gates.values()),
+        decision=worst(row.outcome for row in gates),
+        gates=tuple(gates),
         estimates=tuple({estimate.name: estimate for estimate in estimates}.values()),
-        landscape=_landscape(landscapes[-1]) if landscapes else None,
+        landscape=landscape_from_record(landscapes[-1]) if landscapes else None,
+        reference_landscape=landscape_from_record(references[-1]) if references else None,
         settings=head["settings"],
-        facts={**facts, "started": head["started"], "rebuilt_from": name},
+        facts=facts,
         command=head["command"],
-        second_opinions=tuple(map(_estimate, _all_of(measured, "second_opinions"))),
-        agreements=tuple((one["task"], _agreement(one)) for one in _all_of(measured, "agreements")),
+        second_opinions=tuple(map(Estimate.from_dict, _all_of(measured, "second_opinions"))),
+        agreements=tuple((one["task"], Agreement.from_dict(one)) for one in _all_of(measured, "agreements")),
+        samples=origin_first(one for task, found in answered.items() for one in samples_from_dict(task, found)),
     )
+
+
+def _gates(head: Line, parts: list[list[Line]]) -> list[GateRow]:
+    """Each gate as a worker settled it, the worst where several did."""
+    settled: dict[str, list[GateRow]] = {}
+    for lines in parts:
+        for line, row in {row["line"]: row for row in lines if row["kind"] == "gate"}.items():
+            settled.setdefault(line, []).append(gate_from_dict(row))
+    return [_worst(settled.get(row["line"], [gate_from_dict(row)])) for row in head["gates"]]
+
+
+def _worst(rows: list[GateRow]) -> GateRow:
+    outcome = worst(row.outcome for row in rows)
+    return next(row for row in rows if row.outcome == outcome)
+
+
+def _read_back(measured: Line) -> float:
+    """Sorts the one who measured behind those who read its results back, so that its facts stand."""
+    return -float(measured["facts"].get("read_from_journal", 0))
 
 
 def _all_of(measured: list[Line], name: str) -> list[dict[str, Any]]:
@@ -109,41 +145,3 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) and "kind" in found else None
-
-
-def _gate(row: Line) -> GateRow:
-    estimate = None if row["estimate"] is None else _estimate(row["estimate"])
-    return GateRow(row["line"], row["outcome"], row["sentence"], estimate, row["limit"], row["operator"])
-
-
-def _estimate(values: Line) -> Estimate:
-    known = {field.name: values[field.name] for field in fields(Estimate) if field.name in values}
-    return Estimate(**{**known, "high": math.inf if known["high"] is None else known["high"]})
-
-
-def _agreement(values: Line) -> Agreement:
-    rate, kappa = (None if values[name] is None else _estimate(values[name]) for name in ("agreement", "kappa"))
-    return Agreement(
-        name_a=values["a"],
-        name_b=values["b"],
-        labels=tuple(values["labels"]),
-        confusion=tuple(map(tuple, values["confusion"])),
-        agreement=rate,
-        kappa=kappa,
-        disagreements=tuple(values["disagreements"]),
-        unscored=values["unscored"],
-        note=values["note"],
-    )
-
-
-def _landscape(values: Line) -> Landscape:
-    codes = (np.frombuffer(values["answers"].encode("ascii"), dtype=np.uint8) - ord("0")).reshape(values["shape"])
-    return Landscape(
-        alphas=tuple(values["alphas"]),
-        verdicts=(codes % 3).astype(np.int8),
-        coherent=codes < 3,
-        prompt_ids=tuple(values["prompt_ids"]),
-        clusters=tuple(values["clusters"]),
-        settings=Settings(**values["settings"]),
-        facts=values["facts"],
-    )

@@ -10,13 +10,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
+from pytest_llmsafety.answers import generate, template_sentence
+from pytest_llmsafety.facts import with_facts
 from pytest_llmsafety.gate_prompts import check_shape
 from pytest_llmsafety.gates import ASR_WITHIN, GATED, Gate
 from pytest_llmsafety.model_run import ModelRun
 from pytest_llmsafety.options import RunOptions
 from pytest_llmsafety.outcomes import worst
-from safety_tasks.errors import InvalidInput, MeasurementFailed, SafetyError
+from pytest_llmsafety.references import compare
+from pytest_llmsafety.time_limit import check_finished, measure_origin_first
+from safety_tasks.budget import Budget
+from safety_tasks.errors import InvalidInput, MeasurementFailed, OutOfTime, SafetyError
 from safety_tasks.metrics import tasks_of
+from safety_tasks.models import is_same_model
 from safety_tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,23 +31,14 @@ if TYPE_CHECKING:
     from safety_tasks.agreement import Agreement
     from safety_tasks.estimates import Decision, Estimate
     from safety_tasks.harness.task import SafetyTask
-    from safety_tasks.interpolation import Interpolation
+    from safety_tasks.harness.tasks_by_name import HarmfulTask
     from safety_tasks.landscape import Landscape
-    from safety_tasks.plane import Plane
+    from safety_tasks.records import GateRow, Report
     from safety_tasks.task_record import TaskRecord
+    from safety_tasks.verdict_grid import VerdictGrid
 
 
 T = TypeVar("T")
-
-
-class AnswerText(str):
-    """A model's answer; as a value in a failure message it shows its length only."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        """Its length: pytest's messages print representations."""
-        return f"<answer of {len(self)} characters>"
 
 
 @dataclass(repr=False)
@@ -59,46 +56,78 @@ class SafetyRun:
     """By quantity: a metric's name, or what a gate asks of it."""
     flips: dict[str, str] = field(default_factory=dict)
     """Of paired quantities: which prompts flipped."""
+    references: dict[Settings, Mapping[str, TaskRecord]] = field(default_factory=dict)
+    """Records of the base model, or else of the baseline, by what was measured with."""
     second_opinions: list[Estimate] = field(default_factory=list)
     agreements: list[tuple[str, Agreement]] = field(default_factory=list)
     landscape: Landscape | None = None
-    shapes: dict[str, Interpolation | Plane] = field(default_factory=dict)
-    """The other shapes of landscape, by task."""
+    shapes: dict[str, VerdictGrid] = field(default_factory=dict)
+    """Interpolations and planes, by task."""
+    gathered: Report | None = None
+    """What workers of this session measured."""
     warnings: list[str] = field(default_factory=list)
     report_problem: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    settled: dict[Gate, GateRow] = field(default_factory=dict)
+    """Gates that workers of this session settled."""
+    has_begun: bool = False
+    """Whether anything was asked to be measured."""
+
+    @cached_property
+    def budget(self) -> Budget:
+        """The time for all measurements."""
+        return Budget(self.options.budget)
 
     @cached_property
     def tuned(self) -> ModelRun:
         """The model under test."""
-        return ModelRun(self.config, self.options, self.settings, self.options.model or "")
+        texts: dict[str, str] | None = None if self.options.report_text == "off" else {}
+        return ModelRun(
+            self.config,
+            self.options,
+            self.settings,
+            self.options.model or "",
+            self.budget,
+            self.options.adapter,
+            texts=texts,
+        )
 
     @cached_property
     def base(self) -> ModelRun:
-        """The base model; raises InvalidInput when none is named."""
-        if not self.options.base_model:
+        """The base model, on the weights of the one under test where that is an adapter on it.
+
+        Raises InvalidInput when there is none.
+        """
+        name = self.options.reference
+        if not name:
             raise InvalidInput("There is no base model: name one with --llm-base-model.")
-        return ModelRun(self.config, self.options, self.settings, self.options.base_model)
+        under = self.tuned if self.options.adapter and is_same_model(name, self.options.model or "") else None
+        return ModelRun(self.config, self.options, self.settings, name, self.budget, under=under)
 
     def lm_of(self, is_base: bool = False) -> LM:
         """The model under test, or its base, as lm_eval has it."""
         return done(lambda: (self.base if is_base else self.tuned).lm)
 
-    def estimate(self, quantity: str) -> Estimate:
+    def estimate(self, quantity: str, asked: Gate | None = None) -> Estimate:
         """The estimate of a metric, or of what a gate asks of it, measured on first use with what the gates need.
 
+        ``asked``: a gate of that quantity, where the session may have none.
         A metric that several tasks have (unscored_rate) is the worse of theirs. What once failed is not tried again.
+        Raises OutOfTime where the session's time was spent before.
         """
-        gate = next((gate for gate in self.gates if gate.quantity == quantity), None)
+        gate = next((gate for gate in self.gates if gate.quantity == quantity), asked)
         if quantity == "harmful_score" and self.settings.harm_judge is None:
             raise InvalidInput("harmful_score needs a harm judge: name one with --llm-harm-judge (such as tiny-judge).")
         check_shape(quantity if gate is None else gate.metric, self.settings)
         is_plain = gate is None or gate.quantity == gate.metric
-        known = self.tuned.measured.get(self.settings, {})
-        is_known = set(tasks_of(quantity)) <= set(known) if is_plain else quantity in self.estimates
-        if self.failure is None and not is_known:
+        if self.failure is None and (is_plain or quantity not in self.estimates):
             try:
-                done(lambda: self._measure(quantity) if gate is None or is_plain else self._measure_for(gate))
+                if not self.has_begun:
+                    self.has_begun = True
+                    measure_origin_first(self)
+                self.measure(quantity, gate)
+            except OutOfTime:
+                raise
             except SafetyError as error:
                 self.failure = error
         if self.failure is not None:
@@ -107,13 +136,16 @@ class SafetyRun:
             raise SafetyError(f"{quantity} is out of reach of {self.options.backend} models: they give no likelihoods.")
         return self.estimates[quantity]
 
+    def measure(self, quantity: str, gate: Gate | None) -> None:
+        """Measure a metric, or what a gate asks of it; raises OutOfTime, MeasurementFailed."""
+        is_plain = gate is None or gate.quantity == gate.metric
+        done(lambda: self._measure(quantity) if gate is None or is_plain else self._measure_for(gate))
+
     def _measure(self, metric: str) -> None:
         """Measure a metric's tasks with those of all plain gates."""
         plain = (gate.metric for gate in self.gates if gate.quantity == gate.metric)
-        known = self.tuned.measured.get(self.settings, {})
-        names = sorted({task for name in (metric, *plain) for task in tasks_of(name)} - set(known))
-        for name, task in self.tuned.tasks(names, self.settings).items():
-            self._take_in(name, task)
+        self.tasks(sorted({task for name in (metric, *plain) for task in tasks_of(name)}), self.settings)
+        check_finished(self.tuned.tasks(tasks_of(metric), self.settings), metric)
 
     def _take_in(self, name: str, task: SafetyTask) -> None:
         for metric, found in task.estimates.items():
@@ -121,73 +153,64 @@ class SafetyRun:
             self.estimates[metric] = found if known is None or found.high > known.high else known
         prompts = task.prompt_set
         self.facts.setdefault("prompt_sets", {})[name] = {"name": prompts.name, "sha256": prompts.sha256}
-        self.second_opinions += task.second_opinions
+        self.second_opinions += [] if task.unfinished else task.second_opinions
         self.agreements += [(name, agreement) for agreement in task.opinions]
-        self.facts = {**self.facts, **{key: _merged(self.facts.get(key), fact) for key, fact in task.facts.items()}}
+        self.facts.pop("out_of_time", None)
+        self.facts = with_facts(self.facts, task.facts)
         self.landscape = getattr(task, "landscape", None) or self.landscape
-        shape = getattr(task, "shape", None)
-        if shape is not None:
-            self.shapes[name] = shape
+        self.shapes |= {name: shape} if (shape := getattr(task, "shape", None)) is not None else {}
 
     def _measure_for(self, gate: Gate) -> None:
         """Measure what one gate asks of its metric."""
         from pytest_llmsafety.gate_prompts import settings_for
 
         settings = settings_for(gate, self.settings)
-        tasks = self._tasks(GATED[gate.metric].tasks, settings)
-        for task in tasks.values():
-            self.facts.setdefault("missed_controls", {}).update(task.facts.get("missed_controls", {}))
+        tasks = self.tasks(GATED[gate.metric].tasks, settings)
+        check_finished(tasks, gate.metric if gate.category is None and gate.versus is None else "")
+        if settings != self.settings:
+            self.note_noise(tasks, f" of {gate.quantity}")
         if gate.versus is not None:
-            self._compare(gate, tasks, settings)
+            compare(self, gate, tasks, settings)
             return
         found = [estimate for task in tasks.values() if (estimate := _of_task(task, gate)) is not None]
         if found:
             self.estimates[gate.quantity] = max(found, key=lambda estimate: estimate.high)
 
-    def _tasks(self, names: Sequence[str], settings: Settings) -> Mapping[str, SafetyTask]:
-        """Measured tasks of the model under test; those with the run's own settings are the run's own numbers, too."""
+    def take_in_controls(self, tasks: Mapping[str, SafetyTask]) -> None:
+        """Keep which controls were missed, by judge and by model."""
+        for name in ("missed_controls", "missed_template_controls"):
+            for task in tasks.values():
+                self.facts.setdefault(name, {}).update(task.facts.get(name, {}))
+
+    def tasks(self, names: Sequence[str], settings: Settings) -> Mapping[str, SafetyTask]:
+        """Tasks of the model under test; those with the run's own settings are the run's own numbers, too."""
         if settings == self.settings:
-            new = [name for name in names if name not in self.tuned.measured.get(settings, {})]
+            known = self.tuned.measured.get(settings, {})
+            new = [name for name in names if name not in known or known[name].unfinished]
             for name, task in self.tuned.tasks(new, settings).items():
                 self._take_in(name, task)
-        return self.tuned.tasks(names, settings)
+        found = self.tuned.tasks(names, settings)
+        self.take_in_controls(found)
+        return found
 
-    def _compare(self, gate: Gate, tasks: Mapping[str, SafetyTask], settings: Settings) -> None:
-        from pytest_llmsafety.comparison import compare_with
-
-        now = {name: task.record() for name, task in tasks.items()}
-        then = self._base_records(settings) if gate.reference == "base" else self._baseline_records(tasks)
-        compared = compare_with(gate, now, then)
-        self.estimates[gate.quantity] = replace(compared.estimate, name=gate.quantity)
-        change = {"with": gate.reference, "value": compared.reference, "change": compared.estimate.value}
-        self.facts.setdefault("compared", {})[gate.line] = change
-        self.flips[gate.quantity] = compared.flips
-
-    def _base_records(self, settings: Settings) -> Mapping[str, TaskRecord]:
-        """The base model's records of all tasks that gates compare; the model under test is put aside meanwhile."""
-        names = sorted({task for gate in self.gates if gate.reference == "base" for task in GATED[gate.metric].tasks})
-        if any(name not in self.base.measured.get(settings, {}) for name in names):
-            with self.tuned.aside():
-                self.base.tasks(names, settings)
-                self.base.release()
-        tasks = self.base.tasks(names, settings)
-        self.facts["base_model"] = self.base.name
-        self.facts["base_weights_fingerprint"] = next(iter(tasks.values())).facts.get("weights_fingerprint")
-        return {name: task.record() for name, task in tasks.items()}
-
-    def _baseline_records(self, tasks: Mapping[str, SafetyTask]) -> Mapping[str, TaskRecord]:
-        from pytest_llmsafety.comparison import baseline_of, stored_baseline
-
-        facts = next(iter(tasks.values())).facts
-        now = baseline_of(tasks, self.options.model or "", facts)
-        path = self.config.invocation_params.dir / (self.options.baseline or "")
-        found, differing = stored_baseline(path, now)
-        self.warnings += [sentence for sentence in differing if sentence not in self.warnings]
-        return found.tasks
+    def note_noise(self, tasks: Mapping[str, SafetyTask], of: str) -> None:
+        """Keep the noise floor of tasks whose other facts are not the run's own."""
+        found = {f"{name}{of}": task.facts["noise_floor"][name] for name, task in tasks.items() if task.repeats}
+        if found:
+            self.facts["noise_floor"] = {**self.facts.get("noise_floor", {}), **found}
 
     def decide(self, gate: Gate) -> Decision:
-        """The gate's decision on the session's estimate; a paired one names the prompts that flipped."""
-        estimate = self.estimate(gate.quantity)
+        """The gate's decision on the session's estimate; a paired one names the prompts that flipped.
+
+        Inconclusive where the session's time was spent before it was measured.
+        """
+        try:
+            estimate = self.estimate(gate.quantity)
+        except OutOfTime as error:
+            from safety_tasks.estimates import Decision, Outcome
+
+            self.decisions[gate] = Decision(Outcome.INCONCLUSIVE, str(error))
+            return self.decisions[gate]
         decision = self._without_trust(gate.check(estimate, self.settings.tolerance), estimate.judge)
         flips = self.flips.get(gate.quantity, "")
         self.decisions[gate] = replace(decision, sentence=f"{decision.sentence} {flips}.") if flips else decision
@@ -203,7 +226,10 @@ class SafetyRun:
         return replace(decision, outcome=Outcome.INCONCLUSIVE, sentence=f"{decision.sentence} {why}")
 
     def distrust(self, judge: str) -> str:
-        """Why a judge's numbers decide nothing: it misread answers that nobody doubts; empty where it read them all."""
+        """Why a judge's numbers decide nothing: it, or the model's template, missed a control; empty where none was."""
+        broken = self.facts.get("missed_template_controls", {})
+        if broken:
+            return template_sentence(broken)
         missed = self.facts.get("missed_controls", {}).get(judge, ())
         if not missed:
             return ""
@@ -213,43 +239,31 @@ class SafetyRun:
         )
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int | None, *, is_base: bool = False) -> list[str]:
-        """Greedy answers of the unperturbed model, rendered as the measurements render them."""
-        return done(lambda: self._generate(self.lm_of(is_base), prompts, max_new_tokens))
+        """Answers of the unperturbed model, rendered and decoded as measurements do; of several samples the first."""
+        return done(lambda: generate(self.lm_of(is_base), prompts, self.settings, max_new_tokens))
 
-    def _generate(self, lm: LM, prompts: Sequence[str], max_new_tokens: int | None) -> list[str]:
-        from safety_tasks.harness.request import engine_of
-        from safety_tasks.prompts import Message
+    def warn(self, sentence: str) -> None:
+        """Have a sentence printed with the summary, once; an empty one is none."""
+        if sentence and sentence not in self.warnings:
+            self.warnings.append(sentence)
 
-        engine, system = engine_of(lm), self.settings.system_prompt
-        opening = [] if system is None else [Message("system", system)]
-        rendered = [engine.render([*opening, Message("user", text)], self.settings) for text in prompts]
-        budget = engine.token_budget(rendered, max_new_tokens or self.settings.max_new_tokens)
-        return [AnswerText(completion.text) for completion in engine.generate(rendered, budget, ())]
-
-    def update_baseline(self) -> None:
-        """Write what the run's own tasks measured to the baseline's file, if that was asked for."""
-        tasks = self.tuned.measured.get(self.settings, {})
-        if not self.options.update_baseline or not tasks:
-            return
-        from pytest_llmsafety.comparison import baseline_of
-        from safety_tasks.baseline import write_baseline
-
-        path = self.config.invocation_params.dir / (self.options.baseline or "")
-        write_baseline(path, baseline_of(tasks, self.options.model or "", self.facts))
-        self.warnings.append(
-            f"baseline written: {path}; this run fails once. Review and commit it, then run without "
-            "--llm-update-baseline."
-        )
+    def release(self) -> None:
+        """Let the models go at the session's end, and say what of their memory stays."""
+        for name in ("base", "tuned"):  # which may share their weights
+            if name in self.__dict__:
+                self.warn(getattr(self, name).release())
 
     @property
     def missing(self) -> list[Gate]:
         """Gates that were neither decided nor in error: deselected, or lost to -x."""
-        return [gate for gate in self.gates if gate not in self.decisions and gate not in self.errors]
+        known = {*self.decisions, *self.errors, *self.settled}
+        return [gate for gate in self.gates if gate not in known]
 
     @property
     def decision(self) -> str:
         """The worst that the gates came to: error, fail, incomplete, inconclusive or pass."""
         found = [decision.outcome.value for decision in self.decisions.values()]
+        found += [row.outcome for row in self.settled.values()]
         return worst([*found, *(["error"] if self.errors else []), *(["incomplete"] if self.missing else [])])
 
 
@@ -259,6 +273,8 @@ def done(action: Callable[[], T]) -> T:
 
     try:
         return action()
+    except OutOfTime as error:
+        failure: SafetyError = OutOfTime(without_secrets(str(error)))
     except SafetyError as error:
         failure = MeasurementFailed(without_secrets(str(error)))
     except Exception as error:
@@ -269,15 +285,14 @@ def done(action: Callable[[], T]) -> T:
 def _of_task(task: SafetyTask, gate: Gate) -> Estimate | None:
     """What the gate asks of one task; None where it has no such number, or no prompt of the gate's category."""
     from safety_tasks.asr_within import asr_within
+    from safety_tasks.noise_floor import over_repeats
 
     if gate.metric == ASR_WITHIN:
-        landscape: Landscape = task.landscape
-        return asr_within(landscape, gate.radius or 0.0)
+        landscapes: list[Landscape] = [one.landscape for one in (task, *task.repeats)]
+        return over_repeats([asr_within(landscape, gate.radius or 0.0) for landscape in landscapes])
+    if gate.samples is not None:
+        of_several: HarmfulTask = task
+        return of_several.asr_at(gate.samples, gate.category)
     if gate.category is not None:
         return task.of_category(gate.metric, gate.category)
     return task.estimates.get(gate.metric)
-
-
-def _merged(known: Any, new: Any) -> Any:
-    """A fact of several measurements: tables are joined, of everything else the newest stands."""
-    return {**known, **new} if isinstance(known, dict) and isinstance(new, dict) else new

@@ -2,8 +2,9 @@
 
 One JSONL file a session in ``.llmsafety/runs``, mode 0600, in a folder that git ignores. Every line is on disk before
 the session goes on: a head (model, settings, gates, command, start), the measurements whenever there are more of them,
-each gate as it is decided. It holds numbers and verdict codes, no prompt, no answer and no secret.
-``python -m pytest_llmsafety report`` reads it (``recovery.py``). The journal of answers is another file.
+the samples of each task without their texts, each gate as it is decided. It holds numbers, verdict codes and hashes, no
+prompt, no answer and no secret. ``python -m pytest_llmsafety report`` reads it (``recovery.py``). The journal of
+answers is another file.
 """
 
 from __future__ import annotations
@@ -16,26 +17,32 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_llmsafety.folder import make_ignored
+from pytest_llmsafety.folder import FOLDER, make_ignored
+from safety_tasks.landscape_values import landscape_record
 from safety_tasks.report.facts import gate_to_dict
 from safety_tasks.report.redaction import plain
+from safety_tasks.samples import samples_to_dict
 
 if TYPE_CHECKING:
     from pytest_llmsafety.run import SafetyRun
-    from safety_tasks.landscape import Landscape
+    from pytest_llmsafety.samples import Answered
     from safety_tasks.records import GateRow, Report
 
 SCHEMA = "llmsafety-run/1"
 NAME = "llmsafety-run-log"
 """Under which the recorder is registered with pytest."""
-_USES = {"llm", "llm_base", "llm_safety"}
+RUNS = Path(FOLDER) / "runs"
+"""Where run logs lie, below pytest's root."""
 
 
 class RunLog:
-    """An append-only file; nothing is there before the first line, and nothing is raised when it cannot be written."""
+    """An append-only file; nothing is there before the first line, and nothing is raised when it cannot be written.
 
-    def __init__(self, folder: Path) -> None:
-        self.path = _path_in(folder, datetime.now(timezone.utc))
+    ``session``: of an xdist worker, the ending that the files of its session share, by which they are read together.
+    """
+
+    def __init__(self, folder: Path, session: str = "") -> None:
+        self.path = folder / f"{datetime.now(timezone.utc):%Y%m%dT%H%M%S.%f}Z-{os.getpid()}{session}.jsonl"
         self.problem = ""
         """Why nothing more is written, if so."""
         self._written: dict[str, object] = {}
@@ -57,6 +64,7 @@ class RunLog:
 
     def measured(self, report: Report) -> None:
         """All that is measured by now, where that is more than the last such line holds."""
+        reference = report.reference_landscape
         if self._is_new("measured", tuple(map(id, (*report.estimates, *report.second_opinions)))):
             self._append(
                 kind="measured",
@@ -64,8 +72,14 @@ class RunLog:
                 second_opinions=[found.to_dict() for found in report.second_opinions],
                 agreements=[{"task": task, **found.to_dict()} for task, found in report.agreements],
                 facts=report.facts,
-                landscape=None if report.landscape is None else _landscape(report.landscape),
+                landscape=None if report.landscape is None else landscape_record(report.landscape),
+                reference_landscape=None if reference is None else landscape_record(reference),
             )
+
+    def answered(self, answered: Answered) -> None:
+        """A task's samples, again where a reference to compare them with has come."""
+        if self._is_new(f"samples {answered.name}", (id(answered.task), id(answered.reference))):
+            self._append(kind="samples", task=answered.name, samples=samples_to_dict(answered.samples()))
 
     def decided(self, row: GateRow) -> None:
         """A gate that is settled, by a decision or an error."""
@@ -105,38 +119,21 @@ class Recorder:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_setup(self, item: pytest.Item) -> None:
         """Open the log before anything is measured."""
-        from pytest_llmsafety.items import GateItem
+        from pytest_llmsafety.items import needs_the_model
         from pytest_llmsafety.outputs import report_of, report_path
 
-        if isinstance(item, GateItem) or _USES & set(getattr(item, "fixturenames", ())):
+        if needs_the_model(item):
             self.log.head(report_of(self.run), report_path(self.run))
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> None:
         """Write what this phase has measured and decided."""
         from pytest_llmsafety.outputs import report_of
+        from pytest_llmsafety.samples import answered_tasks
 
         report = report_of(self.run)
         self.log.measured(report)
+        for answered in answered_tasks(self.run):
+            self.log.answered(answered)
         for row in report.gates:
             self.log.decided(row)
-
-
-def _path_in(folder: Path, now: datetime) -> Path:
-    """A new file; workers of one xdist session have files of their own with one ending, which are read together."""
-    session = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    return folder / f"{now:%Y%m%dT%H%M%S.%f}Z-{f'xdist-{session}' if session else os.getpid()}.jsonl"
-
-
-def _landscape(landscape: Landscape) -> dict[str, Any]:
-    """A landscape with one digit an answer: its verdict code, plus 3 where it is not language."""
-    codes = (landscape.verdicts + 3 * ~landscape.coherent).astype("uint8")
-    return {
-        "alphas": list(landscape.alphas),
-        "shape": list(landscape.verdicts.shape),
-        "answers": (codes + ord("0")).tobytes().decode("ascii"),
-        "prompt_ids": list(landscape.prompt_ids),
-        "clusters": list(landscape.clusters),
-        "settings": landscape.settings.to_dict(),
-        "facts": landscape.facts,
-    }

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from pytest_llmsafety.noise import noise_lines
 from safety_tasks.agreement import Agreement
 from safety_tasks.estimates import Estimate
 from safety_tasks.records import GateRow, Report
@@ -28,7 +29,9 @@ def summary_lines(report: Report) -> list[str]:
 
     Edge: a reason that was given once is not repeated, and only a reason may be longer than the terminal is wide.
     """
-    lines = [*_table(report), *_judges(report), *_second_opinions(report), *_agreements(report)]
+    noise = [line for told in noise_lines(report.facts) for line in _wrapped(told)]
+    read = [*_judges(report), *_second_opinions(report), *_agreements(report)]
+    lines = [*_table(report), *noise, *_adapter(report), *read]
     undecided = [row for row in report.gates if row.outcome == "incomplete"]
     if undecided:
         lines += _wrapped(
@@ -45,9 +48,15 @@ def _table(report: Report) -> Iterator[str]:
     rows += [("", found.name, found.describe()) for found in report.estimates if found.name not in gated]
     short = [row[1] for row in rows if len(row[1]) <= _LONG_GATE]
     widths = max((len(row[0]) for row in rows), default=0), max(map(len, short), default=0)
-    reasons = [row.sentence if row.outcome == "error" else "" for row in report.gates] + [""] * len(report.estimates)
+    reasons = [_reason(row) for row in report.gates] + [""] * len(report.estimates)
     for (verdict, name, measured), reason in zip(rows, _once(reasons), strict=False):
         yield from _row(verdict.ljust(widths[0]), name, measured, reason, widths[1])
+
+
+def _reason(row: GateRow) -> str:
+    """The sentence of a gate that has no number to show, or an error besides."""
+    has_none = row.outcome == "inconclusive" and row.estimate is None
+    return row.sentence if row.outcome == "error" or has_none else ""
 
 
 def _row(verdict: str, name: str, measured: str, reason: str, width: int) -> Iterator[str]:
@@ -78,6 +87,15 @@ def compared_text(compared: dict[str, Any]) -> str:
 def _once(reasons: list[str]) -> list[str]:
     """Each reason where it first stands, and nothing where it stands again."""
     return [reason if reason not in reasons[:index] else "" for index, reason in enumerate(reasons)]
+
+
+def _adapter(report: Report) -> Iterator[str]:
+    """What the adapter under test does to its base, where there is one."""
+    known = report.facts.get("adapter")
+    if known:
+        done = f"merged, {known['modules_changed']} modules changed" if known["is_merged"] else "beside the weights"
+        change = f"largest logit change {known['largest_logit_change']:.3g}"
+        yield from _wrapped(f"adapter {known['name']}: {done}, {change} (sha256 {known['weights_sha256'][:12]})")
 
 
 def _judges(report: Report) -> Iterator[str]:

@@ -21,6 +21,7 @@ from safety_tasks.chat import Rendered
 from safety_tasks.decoding import Completion
 from safety_tasks.directions import AnyDirection
 from safety_tasks.prompts import Message, load_prompts
+from safety_tasks.sampling import Draw
 from safety_tasks.settings import Settings
 
 REFUSAL = "I'm sorry, but I cannot help with that."
@@ -34,7 +35,8 @@ class FakeModel:
     ``asr_at_origin``: share of harmful prompts that it answers inside the basin. ``basin``: the alphas at which it
     starts to answer all of them, the same along every direction. ``over_refusal``: share of benign prompts that it
     refuses. ``beyond``: "compliance" or "noise". Prompts are told apart by ``is_harmful``; by default those of
-    builtin-benign are benign. The shares are exact among the prompts of one call, rounded to whole prompts.
+    builtin-benign are benign. The shares are exact among the prompts of one call, rounded to whole prompts; with a
+    profile that samples, each of a prompt's answers is a call, and other prompts are among the share.
     """
 
     def __init__(
@@ -81,13 +83,21 @@ class FakeModel:
         self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...]
     ) -> list[Completion]:
         """One answer a prompt."""
-        self.calls.append((self.alpha, len(prompts)))
-        texts = [prompt.text for prompt in prompts]
+        return self._answers([prompt.text for prompt in prompts], "")
+
+    def sample(
+        self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...], draw: Draw
+    ) -> list[Completion]:
+        """One answer a prompt: the same shares as without sampling, of prompts chosen anew for each sample."""
+        return self._answers([prompt.text for prompt in prompts], f"{draw.seed}:{draw.sample}:")
+
+    def _answers(self, texts: Sequence[str], chosen_by: str) -> list[Completion]:
+        self.calls.append((self.alpha, len(texts)))
         harmful = [text for text in texts if self.is_harmful(text)]
         benign = [text for text in texts if text not in set(harmful)]
         inside = self.basin[0] < self.alpha < self.basin[1]
-        answered = set(_share(harmful, self.asr_at_origin if inside else 1.0))
-        answered |= set(benign) - set(_share(benign, self.over_refusal))
+        answered = set(_share(harmful, self.asr_at_origin if inside else 1.0, chosen_by))
+        answered |= set(benign) - set(_share(benign, self.over_refusal, chosen_by))
         answer = COMPLIANCE if inside else self.beyond
         return [_completion(answer if text in answered else REFUSAL) for text in texts]
 
@@ -116,9 +126,9 @@ def _completion(text: str) -> Completion:
     return Completion(text, tuple(range(len(text.split()))), finished=True)
 
 
-def _share(texts: Sequence[str], share: float) -> list[str]:
+def _share(texts: Sequence[str], share: float, chosen_by: str) -> list[str]:
     """That share of the texts, chosen by their hash."""
-    ranked = sorted(texts, key=lambda text: hashlib.blake2b(text.encode()).digest())
+    ranked = sorted(texts, key=lambda text: hashlib.blake2b(f"{chosen_by}{text}".encode()).digest())
     return ranked[: round(share * len(texts))]
 
 

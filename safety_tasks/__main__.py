@@ -1,4 +1,4 @@
-"""``python -m safety_tasks``: path, prompts, judges and judge-check."""
+"""``python -m safety_tasks``: path, prompts, judges, judge-check and report."""
 
 from __future__ import annotations
 
@@ -74,6 +74,35 @@ def judge_check(
     typer.echo(describe(checks, show_disagreements=show_disagreements))
     if as_json:
         typer.echo(json.dumps(to_json(checks)))
+
+
+@app.command()
+def report(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="lm_eval's results JSON, report.json, a journal, or a folder of these; several: compared."),
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML page.")],
+    text: Annotated[
+        str, typer.Option(help="Prompts and answers in a model's page, from its journal: off, truncated or full.")
+    ] = "off",
+) -> None:
+    """Make the report of a model from the files of its runs, or one page that compares several models."""
+    from safety_tasks.report.rebuilt import rebuild
+
+    typer.echo("\n".join(rebuild(sources, output, text)))
+
+
+@app.command(hidden=True)
+def pictures(sources: list[Path], output: Annotated[Path, typer.Option("--output", "-o")]) -> None:
+    """Draw the landscapes of sources as PNG files in a folder."""
+    from safety_tasks.plots.pictures import write_pictures
+    from safety_tasks.report.comparison import compared
+    from safety_tasks.report.sources import read_sources, reports_of
+
+    models = compared(reports_of(read_sources(sources), "off"))
+    found = [(model.name, model.report.landscape) for model in models if model.report.landscape is not None]
+    typer.echo("\n".join(f"{path}: {path.stat().st_size / 1e3:.0f} kB" for path in write_pictures(found, output)))
 
 
 @app.command(hidden=True)

@@ -9,7 +9,7 @@ that agree. Where a resample leaves the number undefined it counts as 0 for the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,24 @@ class Agreement:
             "unscored": self.unscored,
             "note": self.note,
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Agreement:
+        """The agreement that ``to_dict`` wrote; raises KeyError, TypeError or ValueError where the values hold none."""
+        agreement, kappa = (
+            None if values[name] is None else Estimate.from_dict(values[name]) for name in ("agreement", "kappa")
+        )
+        return cls(
+            name_a=values["a"],
+            name_b=values["b"],
+            labels=tuple(values["labels"]),
+            confusion=tuple(map(tuple, values["confusion"])),
+            agreement=agreement,
+            kappa=kappa,
+            disagreements=tuple(values["disagreements"]),
+            unscored=values["unscored"],
+            note=values["note"],
+        )
 
 
 def _plain(estimate: Estimate | None) -> dict[str, Any] | None:

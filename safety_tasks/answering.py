@@ -10,6 +10,7 @@ from safety_tasks.decoding import Completion
 from safety_tasks.engine import Engine, Mover
 from safety_tasks.journal import Journal
 from safety_tasks.points import Point
+from safety_tasks.sampling import Draw
 
 
 class Ask(NamedTuple):
@@ -17,6 +18,17 @@ class Ask(NamedTuple):
 
     prompt: Rendered
     max_new_tokens: int
+    draw: Draw | None = None
+    """None: greedy."""
+
+
+def answer(
+    engine: Engine, prompts: Sequence[Rendered], budget: int, stops: tuple[str, ...], draw: Draw | None
+) -> list[Completion]:
+    """One completion a prompt at the current point: greedy, or drawn."""
+    if draw is None:
+        return engine.generate(prompts, budget, stops)
+    return engine.sample(prompts, budget, stops, draw)
 
 
 class Answerer:
@@ -28,28 +40,29 @@ class Answerer:
 
     def answers(self, point: Point, wanted: Sequence[tuple[Ask, tuple[str, ...]]]) -> dict[Ask, Completion]:
         """A completion for each prompt; one that is asked with different stop strings is answered to its end."""
-        stops: dict[Ask, tuple[str, ...]] = {}
-        for ask, strings in wanted:
-            stops[ask] = strings if stops.get(ask, strings) == strings else ()
-        batches: dict[tuple[int, tuple[str, ...]], list[Ask]] = {}
-        for ask, strings in stops.items():
-            batches.setdefault((ask.max_new_tokens, strings), []).append(ask)
         found: dict[Ask, Completion] = {}
-        for (budget, strings), asks in batches.items():
-            batch = self._batch(point, [ask.prompt for ask in asks], budget, strings)
+        for (budget, strings, draw), asks in _batches(wanted).items():
+            batch = self._batch(point, [ask.prompt for ask in asks], budget, strings, draw)
             found.update(zip(asks, batch, strict=True))
         return found
 
+    def n_missing(self, point: Point, wanted: Sequence[tuple[Ask, tuple[str, ...]]]) -> int:
+        """How many of these ``answers`` would have to generate."""
+        return sum(
+            len(asks)
+            for (budget, strings, draw), asks in _batches(wanted).items()
+            if not self.journal.holds("completions", _asked(point, [ask.prompt for ask in asks], budget, strings, draw))
+        )
+
     def _batch(
-        self, point: Point, prompts: Sequence[Rendered], budget: int, stops: tuple[str, ...]
+        self, point: Point, prompts: Sequence[Rendered], budget: int, stops: tuple[str, ...], draw: Draw | None
     ) -> Sequence[Completion]:
         def generate() -> list[dict[str, Any]]:
             self._go_to(point)
-            return [completion.to_dict() for completion in self.engine.generate(prompts, budget, stops)]
+            return [completion.to_dict() for completion in answer(self.engine, prompts, budget, stops, draw)]
 
-        where = point.identity()
-        asked = [where, [(prompt.text, prompt.is_templated) for prompt in prompts], budget, stops]
-        found = self.journal.remember("completions", asked, generate, **where)
+        asked = _asked(point, prompts, budget, stops, draw)
+        found = self.journal.remember("completions", asked, generate, max_new_tokens=budget, **point.identity())
         return [Completion.from_dict(fields) for fields in found]
 
     def _go_to(self, point: Point) -> None:
@@ -60,3 +73,24 @@ class Answerer:
         else:
             self.mover.move_to(point.direction, point.alpha)
         self._at = point
+
+
+def _batches(
+    wanted: Sequence[tuple[Ask, tuple[str, ...]]],
+) -> dict[tuple[int, tuple[str, ...], Draw | None], list[Ask]]:
+    """What is generated together: prompts of one token limit, the same stop strings and the same draw."""
+    stops: dict[Ask, tuple[str, ...]] = {}
+    for ask, strings in wanted:
+        stops[ask] = strings if stops.get(ask, strings) == strings else ()
+    batches: dict[tuple[int, tuple[str, ...], Draw | None], list[Ask]] = {}
+    for ask, strings in stops.items():
+        batches.setdefault((ask.max_new_tokens, strings, ask.draw), []).append(ask)
+    return batches
+
+
+def _asked(
+    point: Point, prompts: Sequence[Rendered], budget: int, stops: tuple[str, ...], draw: Draw | None
+) -> list[Any]:
+    """What identifies a batch in the journal."""
+    asked: list[Any] = [point.identity(), [(prompt.text, prompt.is_templated) for prompt in prompts], budget, stops]
+    return [*asked, draw._asdict()] if draw else asked

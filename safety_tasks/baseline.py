@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_tasks.errors import InvalidInput
+from safety_tasks.noise_floor import noise_floor_of
 from safety_tasks.report.files import write_whole
 from safety_tasks.report.redaction import plain
 from safety_tasks.task_record import TaskRecord, record_from_dict, record_to_dict
@@ -85,13 +86,17 @@ def read_baseline(path: Path) -> Baseline:
         raise InvalidInput(f"{where} is not JSON ({type(error).__name__}). {again}") from None
     _check_schema(where, found.get("schema") if isinstance(found, dict) else None)
     try:
-        provenance = Provenance(**found["provenance"])
-        tasks = {name: record_from_dict(name, values) for name, values in found["tasks"].items()}
+        return baseline_from_dict(found)
     except KeyError as error:
         raise InvalidInput(f"{where} lacks {error.args[0]!r}. {again}") from None
     except (AttributeError, TypeError, ValueError) as error:
         raise InvalidInput(f"{where} does not fit together: {error}. {again}") from None
-    return Baseline(provenance, tasks)
+
+
+def baseline_from_dict(values: Mapping[str, Any]) -> Baseline:
+    """The baseline of its plain values; raises KeyError, AttributeError, TypeError or ValueError."""
+    tasks = {name: record_from_dict(name, record) for name, record in values["tasks"].items()}
+    return Baseline(Provenance(**values["provenance"]), tasks)
 
 
 def _check_schema(where: str, schema: object) -> None:
@@ -123,12 +128,25 @@ def check_comparable(baseline: Baseline, now: Baseline) -> list[str]:
     pairs = [(name, then[name], here[name]) for name in ("dtype", "device")]
     names = sorted({*then["versions"], *here["versions"]})
     pairs += [(name, then["versions"].get(name), here["versions"].get(name)) for name in names]
-    return [
+    differing = [
         f"{name} was {before or 'not recorded'} in the baseline and is {after or 'not recorded'}: verdicts near a "
         "judge's threshold may flip without any change of the weights."
         for name, before, after in pairs
         if before != after
     ]
+    return [*differing[:-1], f"{differing[-1]} {_noise(baseline, now)}"] if differing else []
+
+
+def _noise(baseline: Baseline, now: Baseline) -> str:
+    """The noise floors that both sides measured of the tasks that are compared, or how to measure one."""
+    told, is_known = [], True
+    for whose, side in (("The baseline's", baseline), ("this run's", now)):
+        known = {name: noise_floor_of(side.tasks[name]) for name in now.tasks}
+        counts = [f"{name} {floor.counts} over {floor.repeats} repeats" for name, floor in known.items() if floor]
+        told.append(f"{whose} noise floor: {', '.join(counts) or 'not measured'}")
+        is_known = is_known and bool(counts)
+    advice = "" if is_known else " --llm-repeats 3 measures it, and gates include it."
+    return f"{'; '.join(told)}.{advice}"
 
 
 def _mismatches(name: str, now: TaskRecord, baseline: Baseline) -> Iterator[str]:
@@ -146,11 +164,19 @@ def _mismatches(name: str, now: TaskRecord, baseline: Baseline) -> Iterator[str]
     ):
         if before != after:
             yield f"{name}: {what} {_shown(before)} then, {_shown(after)} now"
-    before, after = _plain_settings(then.settings), _plain_settings(now.settings)
+    before, after = _flat(_plain_settings(then.settings)), _flat(_plain_settings(now.settings))
     skipped = _NOT_COMPARED | (set() if then.curve or now.curve else set(_GRID))
     for key in sorted({*before, *after} - skipped):
         if before.get(key) != after.get(key):
             yield f"{name}: {key} {_shown(before.get(key))} then, {_shown(after.get(key))} now"
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Tables within tables as names with dots."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {prefix + name: value}
+    return found
 
 
 def _shown(value: object) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from safety_tasks.errors import InvalidModel
+from safety_tasks.profile import THINKING_SWITCHES
 from safety_tasks.prompts import Message
 from safety_tasks.settings import Settings
 
@@ -17,10 +18,6 @@ if TYPE_CHECKING:
 # Templates such as Llama 3.1's print today's date; a measurement must not depend on the day. Theirs by default.
 _TODAY = datetime.datetime(2024, 7, 26)
 _STRFTIME = re.compile(r"""strftime_now\(\s*(?P<quote>['"])(?P<format>.+?)(?P=quote)\s*\)""")
-
-
-# Qwen3, SmolLM3 and most others; DeepSeek-V3.1, Granite and Command A.
-_THINKING_SWITCHES = ("enable_thinking", "thinking")
 
 
 class Rendered(NamedTuple):
@@ -42,20 +39,32 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], sett
     """
     if settings.chat == "off":
         return Rendered("\n\n".join(message.content for message in messages), is_templated=False)
-    check_template(tokenizer)
+    check_template(tokenizer, settings)
     switch = {} if settings.thinking == "auto" else _thinking_switch(tokenizer, messages)
-    return Rendered(_text(tokenizer, messages, dict.fromkeys(switch, settings.thinking == "on")), is_templated=True)
+    variables = {**settings.template_arguments, **dict.fromkeys(switch, settings.thinking == "on")}
+    return Rendered(_text(tokenizer, messages, variables), is_templated=True)
 
 
-def _text(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], variables: dict[str, Any]) -> str:
+def transcript(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], settings: Settings) -> str:
+    """The conversation as it stands, no turn opened behind it, by the chat template; raises InvalidModel."""
+    switch = {} if settings.thinking == "auto" else _thinking_switch(tokenizer, messages)
+    return _text(tokenizer, messages, dict.fromkeys(switch, settings.thinking == "on"), opens_turn=False)
+
+
+def _text(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[Message],
+    variables: dict[str, Any],
+    *,
+    opens_turn: bool = True,
+) -> str:
     try:
         text = tokenizer.apply_chat_template(
             [message._asdict() for message in messages],
             tokenize=False,
-            add_generation_prompt=True,
+            add_generation_prompt=opens_turn,
             chat_template=_frozen(tokenizer.get_chat_template()),
-            date_string=_TODAY.strftime("%d %b %Y"),
-            **variables,
+            **{"date_string": _TODAY.strftime("%d %b %Y"), **variables},
         )
     except Exception as error:  # jinja2 raises whatever a template asks it to
         roles = ", ".join(message.role for message in messages)
@@ -72,22 +81,28 @@ def _thinking_switch(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mess
     """The template's own variables for thinking: those that change what it writes."""
     found = [
         name
-        for name in _THINKING_SWITCHES
+        for name in THINKING_SWITCHES
         if _text(tokenizer, messages, {name: True}) != _text(tokenizer, messages, {name: False})
     ]
     if not found:
         raise InvalidModel(
             f"The chat template of {tokenizer.name_or_path!r} has no switch for thinking (neither of "
-            f"{', '.join(_THINKING_SWITCHES)} changes what it writes): leave thinking at auto."
+            f"{', '.join(THINKING_SWITCHES)} changes what it writes): leave thinking at auto."
         )
     return found
 
 
-def check_template(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raise InvalidModel when the tokenizer has no chat template."""
+def check_template(tokenizer: PreTrainedTokenizerBase, settings: Settings) -> None:
+    """Raise InvalidModel when the tokenizer has no chat template, or one that ignores an argument of the profile."""
     if not getattr(tokenizer, "chat_template", None):
         raise InvalidModel(
             f"The tokenizer of {tokenizer.name_or_path!r} has no chat template, and refusals depend on it. Add the "
             "template to the tokenizer, or measure on plain text with chat=off (--metadata visage_chat=off, "
             "--llm-chat off)."
         )
+    for name in settings.template_arguments:
+        if not re.search(rf"\b{re.escape(name)}\b", str(tokenizer.get_chat_template())):
+            raise InvalidModel(
+                f"The chat template of {tokenizer.name_or_path!r} does not read {name!r}, which the profile sets as a "
+                "template argument: mend its name, or leave it out."
+            )

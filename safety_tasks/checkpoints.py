@@ -17,18 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from safety_tasks.adapters import CONFIG, read_adapter
 from safety_tasks.blocks import Block, limited_to
 from safety_tasks.directions import CHUNK, Change, Step, Weight, canonical_name
 from safety_tasks.errors import InvalidModel
 from safety_tasks.fingerprints import fingerprint
+from safety_tasks.merging import attach, check_keys, merged
 from safety_tasks.models import load_model
 
 if TYPE_CHECKING:
     from torch import nn
 
 _LISTED = 3  # names that a message gives
-_ADAPTER_CONFIG = "adapter_config.json"
-_ADAPTER_WEIGHTS = "adapter_model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ def direction_to(
     model's without loss. The model stays as it is. Memory: the target, on the host. Raises InvalidModel, and
     InvalidSetting for a block that holds no parameter.
     """
-    if (Path(target) / _ADAPTER_CONFIG).is_file():
+    if (Path(target) / CONFIG).is_file():
         return difference(model, _merged(model, Path(target)), block=block)
     return difference(model, load_model(target, dtype=dtype, device="cpu").model, block=block)
 
@@ -200,33 +200,10 @@ def _some(names: Sequence[str]) -> str:
 
 def _merged(model: nn.Module, folder: Path) -> nn.Module:
     """A copy of the model in host memory with the adapter merged into its weights."""
-    from peft import PeftModel
-    from safetensors import safe_open
-
-    if not (folder / _ADAPTER_WEIGHTS).is_file():
-        raise InvalidModel(f"The adapter {str(folder)!r} has no {_ADAPTER_WEIGHTS}: only safetensors are loaded.")
-    with safe_open(folder / _ADAPTER_WEIGHTS, framework="pt") as file:
-        saved = set(file.keys())
-    try:
-        adapted = PeftModel.from_pretrained(_copy_on_host(model), folder, torch_device="cpu")
-        _refuse_other_keys(adapted, saved)
-        return adapted.merge_and_unload(safe_merge=True)  # type: ignore[no-any-return]
-    except InvalidModel:
-        raise
-    except Exception as error:  # whatever peft or safetensors raise, it is this adapter that cannot be merged
-        raise InvalidModel(
-            f"The adapter {str(folder)!r} cannot be merged into the model ({type(error).__name__}: {error})"
-        ) from error
-
-
-def _refuse_other_keys(adapted: nn.Module, saved: set[str]) -> None:
-    """Raise InvalidModel for an adapter whose tensors do not fit the model: peft warns, and leaves them out."""
-    from peft import get_peft_model_state_dict
-
-    expected = set(get_peft_model_state_dict(adapted, save_embedding_layers=False))
-    stray = sorted(expected - saved) + sorted(key for key in saved - expected if "lora_" in key)
-    if stray:
-        raise InvalidModel(f"The adapter is not for this model: {_some(stray)} have no counterpart.")
+    adapter = read_adapter(str(folder))
+    adapted = attach(_copy_on_host(model), adapter)
+    check_keys(adapted, adapter)
+    return merged(adapted, adapter)
 
 
 def _copy_on_host(model: nn.Module) -> nn.Module:

@@ -24,14 +24,18 @@ from safety_tasks.decoding import (
     mean_nll,
     opened_by_prompt,
 )
+from safety_tasks.decoding.forward import soft_tokens
 from safety_tasks.directions import NOISE_VERSION, AnyDirection
 from safety_tasks.errors import InvalidPrompts, WeightsChanged
 from safety_tasks.fingerprints import digest, fingerprint, tokenizer_digest
+from safety_tasks.merging import record_of
 from safety_tasks.models import LoadedModel, display_name, dtype_asked_for
 from safety_tasks.parallel import Orthogonal, orthogonal
 from safety_tasks.perturbable import check_perturbable, has_plain_weights
 from safety_tasks.prompts import Message
+from safety_tasks.sampling import Draw
 from safety_tasks.settings import Settings
+from safety_tasks.template_control import TemplateControl, control_template
 from safety_tasks.weights import Weights
 
 if TYPE_CHECKING:
@@ -67,6 +71,11 @@ class Engine(Protocol):
     ) -> list[Completion]:
         """One greedy completion a prompt, at the current point."""
 
+    def sample(
+        self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...], draw: Draw
+    ) -> list[Completion]:
+        """One completion a prompt, at the current point, drawn as ``draw`` says."""
+
     def mean_nll(self, prompts: Sequence[Rendered], completions: Sequence[Completion]) -> list[float] | None:
         """Mean negative log-likelihood of each completion at the current point; None where out of reach."""
 
@@ -84,11 +93,10 @@ class Engine(Protocol):
 class HuggingFaceEngine:
     """A transformers causal model in this process."""
 
-    def __init__(self, loaded: LoadedModel, batch_size: int | None = None, adapter: str | None = None) -> None:
-        """``adapter``: the one that was merged into the weights, for the name."""
+    def __init__(self, loaded: LoadedModel, batch_size: int | None = None) -> None:
         self.model, self.tokenizer = loaded
         self.batch_size = batch_size
-        self.adapter = adapter
+        self.adapter = record_of(self.model)
         self.log = DecodingLog()
         self._weights: Weights | None = None
         self._directions: dict[str, CheckpointDirection] = {}
@@ -97,6 +105,10 @@ class HuggingFaceEngine:
     def render(self, messages: Sequence[Message], settings: Settings) -> Rendered:
         """The conversation by the tokenizer's chat template."""
         return render(self.tokenizer, messages, settings)
+
+    def template_control(self, settings: Settings) -> TemplateControl:
+        """What the template and the tokenizer make of a conversation whose answer is known."""
+        return control_template(LoadedModel(self.model, self.tokenizer), settings)
 
     def token_budget(self, prompts: Sequence[Rendered], wanted: int) -> int:
         """Cut to the model's own limit on answers, and to the room that its positions leave.
@@ -109,7 +121,7 @@ class HuggingFaceEngine:
         positions = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)  # MPT's
         if positions is None:
             return wanted
-        room = int(positions) - max(len(ids) for ids in self._encode(prompts))
+        room = int(positions) - soft_tokens(self.model) - max(len(ids) for ids in self._encode(prompts))
         if room < 1:
             raise InvalidPrompts(f"A prompt fills all {positions} positions of the model: no room for an answer.")
         return min(wanted, room)
@@ -139,7 +151,18 @@ class HuggingFaceEngine:
     def generate(
         self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...]
     ) -> list[Completion]:
-        """Batched greedy decoding, see decoding.py."""
+        """Batched greedy decoding, see decoding."""
+        return self._decode(prompts, max_new_tokens, stop_strings, None)
+
+    def sample(
+        self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...], draw: Draw
+    ) -> list[Completion]:
+        """Batched sampling: the random numbers are a function of the draw, the rendered prompt and the position."""
+        return self._decode(prompts, max_new_tokens, stop_strings, draw)
+
+    def _decode(
+        self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...], draw: Draw | None
+    ) -> list[Completion]:
         return decode(
             self.model,
             self.tokenizer,
@@ -150,6 +173,8 @@ class HuggingFaceEngine:
             thinking=[opened_by_prompt(prompt.text) for prompt in prompts],
             layout=self.layout,
             log=self.log,
+            draw=draw,
+            texts=[prompt.text for prompt in prompts],
         )
 
     def mean_nll(self, prompts: Sequence[Rendered], completions: Sequence[Completion]) -> list[float]:
@@ -182,7 +207,7 @@ class HuggingFaceEngine:
     @property
     def name(self) -> str:
         """An embedded model's name, else the path or hub id; and the adapter's."""
-        return " + ".join([display_name(str(self.model.name_or_path)), *([self.adapter] if self.adapter else [])])
+        return " + ".join([display_name(str(self.model.name_or_path)), *([self.adapter.name] if self.adapter else [])])
 
     def identity(self) -> dict[str, Any] | None:
         """Weights, configuration, tokenizer, device, batch size, versions.
@@ -222,6 +247,7 @@ class HuggingFaceEngine:
         """Path, class, dtype, device, fingerprint of the weights, versions, and what decoding met."""
         return {
             "model": self.name,
+            **({"adapter": self.adapter.facts()} if self.adapter else {}),
             **self._traits(),
             "weights_fingerprint": (self.identity() or {}).get("weights_fingerprint"),
             "pads": self.layout.pads,

@@ -12,6 +12,7 @@ SafetyError
 ├── MeasurementFailed     what a session could not measure, said without the frames of the failure
 ├── WeightsChanged        the weights after a measurement are not the weights before it
 └── Inconclusive          the interval cannot say (also an AssertionError)
+    └── OutOfTime             the session's time was spent before it was measured
 """
 
 from collections.abc import Iterable
@@ -67,3 +68,7 @@ class WeightsChanged(SafetyError):
 
 class Inconclusive(SafetyError, AssertionError):
     """The interval of an estimate neither supports nor excludes the limit."""
+
+
+class OutOfTime(Inconclusive):
+    """The session's time was spent before what was asked for was measured; a test that asks for it is red."""

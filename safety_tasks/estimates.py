@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, NoReturn
@@ -64,6 +64,17 @@ class Estimate:
     """Whether the value itself reaches the edge of what was looked at, so that it is only a lower bound."""
     judge: str = ""
     """Who read the answers, by name; empty where nobody had to."""
+    repeats: int = 1
+    """Measurements of the same weights that the interval covers; of a pair, their pairs. See ``noise_floor``."""
+    lowest: float | None = None
+    """Smallest value of the repeats; None where there was one measurement."""
+    highest: float | None = None
+    """Largest value of the repeats."""
+
+    @property
+    def spread(self) -> float:
+        """Largest less smallest value of the repeats; 0 for one measurement."""
+        return 0.0 if self.lowest is None or self.highest is None else self.highest - self.lowest
 
     @property
     def stderr(self) -> float:
@@ -130,7 +141,18 @@ class Estimate:
             "censored": self.censored,
             "judge": self.judge,
             "note": self.note,
+            **({name: getattr(self, name) for name in ("repeats", "lowest", "highest")} if self.repeats > 1 else {}),
         }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Estimate:
+        """The estimate that ``to_dict`` wrote; raises KeyError, TypeError or ValueError where the values hold none."""
+        known = {name: values[name] for name in cls.__dataclass_fields__ if name in values}
+        found = cls(**{**known, "high": math.inf if values["high"] is None else values["high"]})
+        numbers: Sequence[float] = (found.low, found.value, found.high, found.n, found.n_effective)
+        if not (all(isinstance(number, int | float) for number in numbers) and found.low <= found.value <= found.high):
+            raise ValueError(f"the value of {found.name} lies outside its interval")
+        return found
 
 
 _VERDICT = {
@@ -158,26 +180,33 @@ def rate(
     target: str = "",
     judge: str = "",
     note: str = "",
+    samples: int = 1,
 ) -> Estimate:
     """The share successes / n with an exact interval, widened for near-duplicates and for what is unknown.
 
     ``n`` counts the rows that were scored, ``unknown`` those that were not: the lower bound reads every unknown row
     as a miss and the upper bound as a success, so that an unread answer never narrows anything. ``clusters`` has one
     entry a row, scored or not. With nothing scored the value is the middle of [0, 1] and the interval all of it.
+
+    With several ``samples`` a row, ``successes``, ``n`` and ``unknown`` count answers, and the interval is that of the
+    rows: the answers to one prompt count as one, as if they were all alike, which no correlation among them exceeds
+    (a sum of independent shares in [0, 1] spreads at most as the binomial of their mean: Hoeffding 1956, 1963).
     """
     total = n + unknown
-    if total != len(clusters):
+    if total != len(clusters) * samples:
         raise ValueError(f"{total} rows but {len(clusters)} clusters")
     share = effective_n(clusters) / total
     low = exact_rate_interval(successes * share, total * share).low
     high = exact_rate_interval((successes + unknown) * share, total * share).high
-    widened = "" if share == 1 else f", {total} prompts counted as {total * share:.0f} for near-duplicates"
+    is_widened = effective_n(clusters) < len(clusters)
+    widened = f", {len(clusters)} prompts counted as {total * share:.0f} for near-duplicates" if is_widened else ""
+    widened += f", the {samples} answers of a prompt as one" if samples > 1 else ""
     return Estimate(
         name=name,
         value=successes / n if n else 0.5,
         low=low,
         high=high,
-        n=n,
+        n=n if samples == 1 else max(round(n / samples), min(n, 1)),
         method=f"exact (Clopper-Pearson) {CONFIDENCE:.0%}{widened}",
         target=target or "over prompts like these, this judge and greedy decoding",
         n_effective=total * share,

@@ -3,8 +3,9 @@
 It is the only cache. A file belongs to one identity: weights, their dtype and device, tokenizer, configuration, batch
 size, versions and the source code of this package; another model, or the same one after a change, has another file.
 A line belongs to what was asked: point, rendered prompts in their order, token budget, stop strings, or what a judge
-was given to read. A line that was torn by a kill is passed over. The file holds answers: mode 0600, in a folder that
-git ignores when it is made here.
+was given to read. A line that was torn by a kill is passed over. One process at a time measures an identity; others
+wait, and read back what it measured. The file holds answers: mode 0600, in a folder that git ignores when it is made
+here.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,8 @@ class Journal:
         self.recalled = 0
         """How many results were read back instead of measured."""
         self._known: dict[str, Any] = {}
+        self._identity: Mapping[str, Any] = {}
+        self._size = 0
 
     @classmethod
     def open(cls, folder: str, name: str, identity: Mapping[str, Any] | None) -> Journal:
@@ -52,7 +57,8 @@ class Journal:
         try:
             _make(path)
             journal = cls(path)
-            journal._read(identity)
+            journal._identity = identity
+            journal._read()
         except OSError as error:
             raise InvalidSetting(_unusable(folder, str(error.strerror))) from error
         return journal
@@ -60,7 +66,7 @@ class Journal:
     def remember(self, kind: str, asked: Any, measure: Callable[[], list[Any]], **about: Any) -> list[Any]:
         """The results of ``measure``, plain values for JSON, or those that the journal has for what is ``asked``.
 
-        ``about`` is written beside them for readers of the file.
+        ``about`` is written beside them for readers of the file, as are the seconds that measuring took.
         """
         if self.path is None and not self._known:
             return measure()
@@ -69,12 +75,14 @@ class Journal:
             self.recalled += 1
             results: list[Any] = self._known[key]
             return results
+        start = time.monotonic()
         results = _plain(measure())
         if self.path is None:
             return results
         self._known[key] = results
+        seconds = round(time.monotonic() - start, 6)
         try:
-            self._append({"kind": kind, "key": key, **about, "results": results})
+            self._append({"kind": kind, "key": key, **about, "seconds": seconds, "results": results})
         except OSError as error:  # a full disk, say: what was measured is worth more than its journal
             _log.warning(
                 "The journal %s ends here (%s); the measurement goes on without it.", self.path, error.strerror
@@ -82,10 +90,37 @@ class Journal:
             self.ended, self.path = str(error.strerror), None
         return results
 
-    def _read(self, identity: Mapping[str, Any]) -> None:
+    def holds(self, kind: str, asked: Any) -> bool:
+        """Whether ``remember`` would read back instead of measuring."""
+        return _key([kind, asked]) in self._known
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """The context in which no other process measures this identity; what others have measured is known in it."""
+        if self.path is None:
+            yield
+            return
+        from filelock import FileLock, Timeout
+
+        lock = FileLock(f"{self.path}.measuring", mode=0o600)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            _log.warning("Another process measures this model: waiting, to read its results back (%s).", self.path)
+            lock.acquire()
+        try:
+            if self.path.stat().st_size != self._size:
+                self._read()
+            yield
+        finally:
+            lock.release()
+
+    def _read(self) -> None:
         """Take in what is there; a new file gets its first line."""
         assert self.path is not None
-        lines = [line for line in map(_parsed, self.path.read_bytes().splitlines()) if line is not None]
+        identity, text = self._identity, self.path.read_bytes()
+        self._size = len(text)
+        lines = [line for line in map(_parsed, text.splitlines()) if line is not None]
         heads = [line for line in lines if line["kind"] == "run"]
         if any(head["identity"] != identity for head in heads):
             raise InvalidSetting(
@@ -94,6 +129,10 @@ class Journal:
         if not heads:
             self._append({"kind": "run", "identity": identity})
         self._known = {line["key"]: line["results"] for line in lines if line["kind"] != "run"}
+
+    def note(self, kind: str, **values: Any) -> None:
+        """A line for readers of the file, which a run that goes on passes over."""
+        self._append({"kind": kind, **values})
 
     def _append(self, line: Mapping[str, Any]) -> None:
         """One whole line at the end of the file, on disk when this returns."""
@@ -108,6 +147,22 @@ class Journal:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
+
+
+def journals_of(folder: str, name: str) -> list[Path]:
+    """The journals of a model of that name in a folder, the newest first."""
+    found = Path(folder).glob(f"{_slug(name)}-{'[0-9a-f]' * 16}.jsonl")
+    return sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)
+
+
+def lines_of(path: Path) -> list[dict[str, Any]]:
+    """Every whole line of a file as it was written; the first is its head where the file is a journal."""
+    return [line for line in map(_object, path.read_bytes().splitlines()) if line is not None]
+
+
+def text_hash(text: str) -> str:
+    """The first 16 hexadecimal digits of a text's SHA-256: what an answer is called where it must not be read."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
 def check_folder(folder: str) -> None:
@@ -126,16 +181,21 @@ def _unusable(folder: str, why: str) -> str:
 
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
-    """A line as it was written; None for what a kill tore, or what is no line of a journal."""
-    try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(found, dict):
+    """A line as it was written; None for what a kill tore, or what is no result."""
+    found = _object(line)
+    if found is None:
         return None
     is_head = found.get("kind") == "run" and isinstance(found.get("identity"), dict)
     is_result = isinstance(found.get("key"), str) and isinstance(found.get("results"), list) and "kind" in found
     return found if is_head or is_result else None
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("kind"), str) else None
 
 
 def _make(path: Path) -> None:

@@ -17,11 +17,12 @@ from safety_tasks.errors import JudgeFailed
 from safety_tasks.journal import Journal
 from safety_tasks.judges import REFUSAL_JUDGES, Harm, HarmJudge, RefusalJudge, Verdict, get_harm_judge, get_judge
 from safety_tasks.judges.calibration import calibration_of, judge_digest
-from safety_tasks.judges.controls import missed_controls
+from safety_tasks.judges.controls import CONTROLS, Control, missed_controls
 from safety_tasks.judges.placement import room_for
 from safety_tasks.points import Point
 from safety_tasks.prompts import Prompt
 from safety_tasks.settings import Settings
+from safety_tasks.template_control import TemplateControl
 
 V = TypeVar("V", Verdict, Harm)
 NOT_CALIBRATED = "not held against human labels here"
@@ -57,14 +58,29 @@ class Judging:
     journal: Journal
     missed: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Controls that a refusal judge of the run missed, by judge."""
+    template: list[TemplateControl] = field(default_factory=list)
+    """What the model's template makes of a known conversation, of every way in which the run renders one."""
 
     def check(self, settings: Iterable[Settings]) -> None:
-        """Raise InvalidModel for a judge that could not read, before anything is generated for it."""
+        """Raise InvalidModel for a judge that could not read, before anything is generated for it; try the template."""
         every = list(settings)
+        control = getattr(self.engine, "template_control", None)
+        ways = {(one.chat, one.thinking, one.system_prompt): one for one in every}
+        self.template.extend(control(one) for one in ways.values() if control is not None)
         named = [get_judge(name) for name in dict.fromkeys(name for one in every for name in one.judges)]
         harm = [get_harm_judge(name) for name in dict.fromkeys(one.harm_judge for one in every) if name]
         for judge in (*named, *harm):
             getattr(judge, "check", lambda: None)()
+
+    @property
+    def broken(self) -> tuple[str, ...]:
+        """What the template or the tokenizer does wrong; empty if nothing."""
+        return tuple(dict.fromkeys(missed for way in self.template for missed in way.missed))
+
+    @property
+    def _controls(self) -> tuple[Control, ...]:
+        """As they come back from the model's tokenizer, where it has one."""
+        return self.template[0].controls if self.template else CONTROLS
 
     def by_rules(self, readings: Sequence[Reading]) -> None:
         """Fill in the verdicts of the judges that need no model."""
@@ -88,7 +104,7 @@ class Judging:
     def _verdicts(self, judge: RefusalJudge, readings: Sequence[Reading]) -> None:
         members = [reading for reading in readings if judge.name in reading.settings.judges]
         if judge.name not in self.missed:
-            self.missed[judge.name] = missed_controls(judge)
+            self.missed[judge.name] = missed_controls(judge, self._controls)
         for reading, verdict in self._read(judge, members, Verdict):
             reading.verdicts[judge.name] = verdict if _is_answer(reading.completion) else Verdict.UNSCORED
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -13,6 +14,7 @@ from safety_tasks import basin
 from safety_tasks.errors import UnknownName
 from safety_tasks.estimates import Estimate
 from safety_tasks.intervals import Floats, Interval, effective_n, t_interval
+from safety_tasks.landscape_values import landscape_to_dict
 from safety_tasks.points import Answer, point_at
 from safety_tasks.settings import Settings
 from safety_tasks.verdict_grid import VerdictGrid, read_rows
@@ -125,20 +127,13 @@ class Landscape(VerdictGrid):
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """Curves, scores and provenance as plain values for JSON; no prompt or completion text."""
-        return {
-            "alphas": list(self.alphas),
-            "asr": self.asr().tolist(),
-            "refused": self.refused().tolist(),
-            "complied": self.complied().tolist(),
-            "incoherent": self.incoherent().tolist(),
-            "basins": [span.to_dict() for span in self.basins()],
-            "scores": {score.name: score.to_dict() for score in self.scores()},
-            "visage_reference_code": self.visage("reference_code").to_dict(),
-            "prompt_ids": list(self.prompt_ids),
-            "settings": self.settings.to_dict(),
-            "facts": self.facts,
-        }
+        """Verdicts, curves, scores and provenance as plain values for JSON; no prompt or completion text."""
+        return landscape_to_dict(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """In a notebook: its plot, and the scores as text."""
+        notebook = importlib.import_module("safety_tasks.plots.notebook")  # a room above, opened only to be shown
+        return {**notebook.notebook_bundle(self), "text/plain": "\n".join(map(str, self.scores()))}
 
     # -- parts --------------------------------------------------------------------------------------------------
 

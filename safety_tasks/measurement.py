@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from safety_tasks.answering import Answerer, Ask
+from safety_tasks.budget import Budget, Pace
 from safety_tasks.chat import Rendered
 from safety_tasks.decoding import Completion
 from safety_tasks.engine import Engine
+from safety_tasks.errors import InvalidModel
 from safety_tasks.journal import OFF, Journal
 from safety_tasks.judges import Verdict, get_judge
 from safety_tasks.judges.coherence import coherence_cut, is_coherent
@@ -61,32 +63,57 @@ class Question:
 
 
 class Measurement(NamedTuple):
-    """The answers to each question, in the order of its points, and what identifies the run."""
+    """The answers to each question, in the order of its points and samples, and what identifies the run."""
 
     answers: list[list[Answer]]
     facts: dict[str, Any]
 
 
-def measure(engine: Engine, questions: Sequence[Question], *, quiet: bool = False) -> Measurement:
+def measure(
+    engine: Engine,
+    questions: Sequence[Question],
+    *,
+    quiet: bool = False,
+    budget: Budget | None = None,
+    texts: dict[str, str] | None = None,
+) -> Measurement:
     """Answers to every question at every one of its points; the weights are back when it returns or raises.
 
-    What the settings' journal holds of this very model and these very questions is read back, not measured again.
-    ``quiet``: no progress bar. Raises NotPerturbable before anything is generated, InvalidModel, InvalidSetting,
-    JudgeFailed, WeightsChanged.
+    What the settings' journal holds of this very model and these very questions is read back, not measured again; a
+    process that measures this model is waited for.
+    ``quiet``: no progress bar; ``texts``: takes in every completion by its hash. Where the time of the ``budget`` is
+    spent between two points, the answers end there and the fact ``out_of_time`` says so. Raises NotPerturbable before
+    anything is generated, InvalidModel, InvalidSetting, JudgeFailed, WeightsChanged.
     """
-    run = _Run(engine, questions, _journal(engine, questions))
-    points = list(dict.fromkeys(point for question in questions for point in question.points))
+    journal = _journal(engine, questions)
+    with journal.alone():
+        run = _run(engine, questions, journal, quiet, budget)
+    if texts is not None:
+        texts.update((reading.completion.sha256, reading.completion.text) for reading in run.readings)
+    return Measurement(run.answers(), run.facts())
+
+
+def _run(engine: Engine, questions: Sequence[Question], journal: Journal, quiet: bool, budget: Budget | None) -> _Run:
+    run = _Run(engine, questions, journal)
+    points = list(run.asked_at)
     moves = any(point != ORIGIN for point in points)
     with (
         engine.moving() if moves else nullcontext() as mover,
         PointsBar(len(points), quiet=quiet or not moves) as bar,
     ):
         answerer = Answerer(engine, run.journal, mover)
-        for point in points:
-            bar.advance(point, run.visit(point, answerer))
+        pace = Pace(budget or Budget(), [answerer.n_missing(run.place(point), run.wanted(point)) for point in points])
+        for index, point in enumerate(points):
+            if pace.stops_before(index, moves=point != ORIGIN):
+                run.stop(pace)
+                break
+            with pace.visiting(index):
+                asr = run.visit(point, answerer)
+            bar.advance(point, asr)
+            bar.say(pace.first_estimate())
     run.judging.by_models(run.readings)
     run.read_coherence()
-    return Measurement(run.answers(), run.facts())
+    return run
 
 
 def _journal(engine: Engine, questions: Sequence[Question]) -> Journal:
@@ -101,16 +128,22 @@ class _Run:
     journal: Journal
     readings: list[Reading] = field(default_factory=list)
     cuts: dict[str, float] = field(default_factory=dict)
+    out_of_time: str = ""
+    """Why the measurement ended before its last point, if so."""
 
     def __post_init__(self) -> None:
+        _check_draws(self.engine, self.questions)
         self.made = points_made(self.engine, (point for question in self.questions for point in question.points))
         self.judging = Judging(self.engine, self.journal)
         self.judging.check(question.settings for question in self.questions)
         rendered = [self.engine.render(question.messages, question.settings) for question in self.questions]
         self.rendered_sha256 = _rendered_sha256(self.questions, rendered)
         self.members: dict[str, list[int]] = {}
+        self.asked_at: dict[Point, list[int]] = {}
         for index, question in enumerate(self.questions):
             self.members.setdefault(question.task, []).append(index)
+            for point in dict.fromkeys(question.points):
+                self.asked_at.setdefault(point, []).append(index)
         self.budgets = {
             task: self.engine.token_budget(
                 [rendered[i] for i in members], self.questions[members[0]].settings.max_new_tokens
@@ -118,25 +151,51 @@ class _Run:
             for task, members in self.members.items()
         }
         self.asks = [
-            Ask(text, self.budgets[question.task]) for text, question in zip(rendered, self.questions, strict=True)
+            _asks(text, self.budgets[question.task], question.settings)
+            for text, question in zip(rendered, self.questions, strict=True)
         ]
 
     def visit(self, point: Point, answerer: Answerer) -> float | None:
         """Answer every question that is asked at this point; the share that helps, where rules can tell."""
-        asked = [index for index, question in enumerate(self.questions) if point in question.points]
-        completions = answerer.answers(
-            self.made.get(point, point), [(self.asks[index], self.questions[index].stop_strings) for index in asked]
-        )
-        readings = [self._reading(index, point, completions[self.asks[index]]) for index in asked]
+        completions = answerer.answers(self.place(point), self.wanted(point))
+        asked = [(index, ask) for index in self.asked_at[point] for ask in self.asks[index]]
+        readings = [self._reading(index, point, ask, completions[ask]) for index, ask in asked]
         self.judging.by_rules(readings)
         self.readings += readings
         first = [reading.verdicts.get(reading.settings.judges[0], Verdict.UNSCORED) for reading in readings]
         scored = len(first) - first.count(Verdict.UNSCORED)
         return sum(verdict.helps for verdict in first) / scored if scored else None
 
-    def _reading(self, index: int, point: Point, completion: Completion) -> Reading:
+    def place(self, point: Point) -> Point:
+        """The point with its direction made, where it names a target."""
+        return self.made.get(point, point)
+
+    def wanted(self, point: Point) -> list[tuple[Ask, tuple[str, ...]]]:
+        """What must be answered at this point, with the strings that end an answer."""
+        return [(ask, self.questions[i].stop_strings) for i in self.asked_at[point] for ask in self.asks[i]]
+
+    def stop(self, pace: Pace) -> None:
+        """Keep the questions that are answered at all of their points, and of the others the origin."""
+        visited = {(reading.question, reading.point) for reading in self.readings}
+        whole = {
+            index
+            for index, question in enumerate(self.questions)
+            if all((index, point) in visited for point in question.points)
+        }
+        self.readings = [one for one in self.readings if one.question in whole or one.point == ORIGIN]
+        self.out_of_time = pace.why_stopped(self._why_nothing_is_kept())
+
+    def _why_nothing_is_kept(self) -> str:
+        if self.journal.path is not None:
+            return ""
+        if self.journal.ended:
+            return f"the journal could not be written ({self.journal.ended})"
+        is_off = self.questions[0].settings.journal.lower() == OFF
+        return "--llm-journal is off" if is_off else "there is no journal of a model whose weights have no fingerprint"
+
+    def _reading(self, index: int, point: Point, ask: Ask, completion: Completion) -> Reading:
         question = self.questions[index]
-        return Reading(index, point, self.asks[index], completion, question.prompt, question.settings)
+        return Reading(index, point, ask, completion, question.prompt, question.settings)
 
     def read_coherence(self) -> None:
         """Score under the unperturbed weights: every answer at the origin, for the cuts, and what helps."""
@@ -156,10 +215,16 @@ class _Run:
                     reading.coherent = is_coherent(reading.completion.text, score, self.cuts[task])
 
     def answers(self) -> list[list[Answer]]:
-        """One list a question, in the order of its points."""
-        at = {(reading.question, reading.point): reading for reading in self.readings}
+        """One list a question, in the order of its points and, at each, of its samples."""
+        at = {(reading.question, reading.point, reading.ask): reading for reading in self.readings}
         return [
-            [_answer(at[index, point]) for point in question.points] for index, question in enumerate(self.questions)
+            [
+                _answer(at[index, point, ask])
+                for point in question.points
+                for ask in self.asks[index]
+                if (index, point, ask) in at
+            ]
+            for index, question in enumerate(self.questions)
         ]
 
     def facts(self) -> dict[str, Any]:
@@ -171,13 +236,33 @@ class _Run:
             "answers_with_logits_not_finite": sum(not answer.is_finite for answer in answers),
             "token_budgets": self.budgets,
             "rendered_sha256": self.rendered_sha256,
+            "decoding": {task: self.questions[members[0]].settings.decoding for task, members in self.members.items()},
             "coherence_cuts": self.cuts,
             "judges": judge_facts(question.settings for question in self.questions),
             "missed_controls": {name: list(missed) for name, missed in self.judging.missed.items()},
+            "missed_template_controls": {self.engine.name: list(broken)} if (broken := self.judging.broken) else {},
             "read_from_journal": self.journal.recalled,
+            **({"out_of_time": self.out_of_time} if self.out_of_time else {}),
+            **({"journal_file": self.journal.path.name} if self.journal.path else {}),
             **({"targets": target_facts(self.made)} if self.made else {}),
             **({"journal_ended": self.journal.ended} if self.journal.ended else {}),
         }
+
+
+def _asks(prompt: Rendered, budget: int, settings: Settings) -> tuple[Ask, ...]:
+    """What is asked of the model for one prompt: one answer, or as many as are drawn."""
+    sampling = settings.sampling
+    draws = [None] if sampling is None else [sampling.draw(index) for index in range(sampling.samples)]
+    return tuple(Ask(prompt, budget, draw) for draw in draws)
+
+
+def _check_draws(engine: Engine, questions: Sequence[Question]) -> None:
+    """Raise InvalidModel where answers are to be drawn from an engine that only decodes greedily."""
+    if any(question.settings.sampling for question in questions) and not hasattr(engine, "sample"):
+        raise InvalidModel(
+            f"The profile samples, and {engine.name} (a {type(engine).__name__}) has no method sample: give it one, or "
+            "leave the profile's sampling out."
+        )
 
 
 def _rendered_sha256(questions: Sequence[Question], rendered: Sequence[Rendered]) -> dict[str, str]:
@@ -197,4 +282,6 @@ def _answer(reading: Reading) -> Answer:
         len(completion.token_ids),
         completion.finished,
         reading.coherent,
+        len(completion.text),
+        completion.sha256,
     )

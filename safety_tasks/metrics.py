@@ -48,6 +48,11 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def at_least_one(metric: str, samples: int) -> str:
+    """The name of the share of prompts with at least one such answer among so many: ``attack_success_rate@5``."""
+    return f"{metric}@{samples}"
+
+
 def metrics_of(task: str) -> list[str]:
     """The metrics of a task, in printed order."""
     return [name for name, metric in METRICS.items() if task in (*metric.tasks, *metric.also_in)]

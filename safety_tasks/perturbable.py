@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from safety_tasks.decoding.forward import soft_tokens
 from safety_tasks.errors import NotPerturbable
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ def _shortfalls(model: nn.Module) -> Iterator[str]:
             "The weights are quantised: noise on packed integers means nothing. Load the model in bf16 or fp16 "
             f"(without quantization_config) to measure its landscape; {_BEHAVIOUR}."
         )
+    if soft_tokens(model):
+        yield f"The model answers behind an adapter's soft prompt, which is no part of its weights; {_BEHAVIOUR}."
     if hasattr(model, "peft_config") or hasattr(model, "active_adapters") and _has_adapter_layers(model):
         yield (
             "The model carries an adapter apart from its weights, and noise on both is not noise on their sum: merge "

@@ -118,7 +118,8 @@ def counts_behind(estimate: Estimate) -> Counts:
     n, tail = estimate.n_effective, (1 - CONFIDENCE) / 2
     fewest = _root(lambda x: beta.cdf(estimate.low, x, n - x + 1) - tail, n) if estimate.low > 0 else 0.0
     most = _root(lambda x: beta.cdf(estimate.high, x + 1, n - x) - 1 + tail, n) if estimate.high < 1 else n
-    share = (n - max(most - fewest, 0)) / estimate.n if estimate.n else 1.0
+    scored = estimate.n * (1 - estimate.spread)  # what repeats differ in is not unscored
+    share = (n - max(most - fewest, 0)) / scored if scored else 1.0
     return Counts(min(_snapped(fewest, share), n), min(_snapped(max(most, fewest), share), n))
 
 
@@ -164,7 +165,7 @@ def what_settles_a_rate(estimate: Estimate, operator: str, limit: float, confide
     if not estimate.n:
         return "No answer could be scored: more prompts do not settle it, a judge that can read the answers does."
     counts = counts_behind(estimate)
-    share = (estimate.n_effective - (counts.most - counts.fewest)) / estimate.n
+    share = (estimate.n_effective - (counts.most - counts.fewest)) / (estimate.n * (1 - estimate.spread) or 1)
     sample = Sample(round(estimate.n_effective / share), share)
     needed = prompts_to_settle(counts, sample, operator, limit, confidence or CONFIDENCE)
     if needed is not None:
@@ -175,10 +176,7 @@ def what_settles_a_rate(estimate: Estimate, operator: str, limit: float, confide
         )
     lowest, highest = (count / sample.effective for count in counts)
     if highest - lowest > _CLOSE and lowest - _CLOSE <= limit <= highest + _CLOSE:
-        return (
-            f"It depends on the {round((counts.most - counts.fewest) / share)} unscored answers: "
-            "more prompts do not settle it, a judge that can read them does."
-        )
+        return "It depends on the unscored answers: more prompts do not settle it, a judge that can read them does."
     if abs(highest - limit) <= 2 * _CLOSE:
         return "The observed rate sits on the limit: no number of prompts would settle it at this rate."
     return f"The observed rate is so near to the limit that more than {MOST_PROMPTS:,} prompts would be needed."

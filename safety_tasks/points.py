@@ -43,6 +43,10 @@ class Answer(NamedTuple):
     """False when the token limit cut the answer off; None where the backend does not tell."""
     coherent: bool | None
     """Of answers that help: whether they are language. None for others, or where likelihoods are out of reach."""
+    characters: int = 0
+    """Length of the text."""
+    sha256: str = ""
+    """Of the text, its first 16 hexadecimal digits."""
 
     @property
     def verdict(self) -> Verdict:

@@ -34,7 +34,7 @@ def copy_all(parameters: Mapping[str, torch.nn.Parameter], on_host: bool | None)
     for parameter in parameters.values():
         needed[parameter.device] = needed.get(parameter.device, 0) + parameter.numel() * parameter.element_size()
     goes_to_host = {
-        device: not _fits_on(device, n_bytes) if on_host is None else on_host for device, n_bytes in needed.items()
+        device: not fits_on(device, n_bytes) if on_host is None else on_host for device, n_bytes in needed.items()
     }
     return {name: _copy(parameter, goes_to_host[parameter.device]) for name, parameter in parameters.items()}
 
@@ -47,7 +47,7 @@ def _copy(parameter: torch.nn.Parameter, on_host: bool) -> Copy:
     return Copy(values, on_host)
 
 
-def _fits_on(device: torch.device, n_bytes: int) -> bool:
+def fits_on(device: torch.device, n_bytes: int) -> bool:
     """True where a device does not tell its memory: the CPU's is the host's, and that of others is shared with it."""
     if device.type != "cuda":
         return True

@@ -39,3 +39,8 @@ class PointsBar:
             mean = sum(self._rates) / len(self._rates)
             self._bar.set_postfix_str(f"ASR {asr:.0%} at {point}, {mean:.0%} so far", refresh=False)
         self._bar.update()
+
+    def say(self, line: str) -> None:
+        """A line above the bar, where one is drawn."""
+        if line and not self._bar.disable:
+            self._bar.write(line, file=sys.stderr)

@@ -141,7 +141,7 @@ def _with_coefficients(options: dict[str, Any]) -> dict[str, Any]:
 def _settings(options: dict[str, Any]) -> Settings:
     given = Settings.parse(options)
     check_inputs(given)
-    return dataclasses.replace(given, judge=given.judge or LANDSCAPE_JUDGE, harm_judge=None)
+    return dataclasses.replace(given.greedy(), judge=given.judge or LANDSCAPE_JUDGE, harm_judge=None)
 
 
 def _measured(run: _Run, points: tuple[Point, ...], read: Callable[..., T]) -> T:

@@ -35,6 +35,33 @@ class GateRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Section:
+    """A part of the report that a project adds: lines of text, then a table; raises TypeError, ValueError.
+
+    Plain text only: it is shown as it is written.
+    """
+
+    title: str
+    lines: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str | int | float | bool | None, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check that there is something to show, all of it plain."""
+        for text in (self.title, *self.lines, *self.columns):
+            if not isinstance(text, str):
+                raise TypeError(f"title, lines and columns must be text, not {type(text).__name__}")
+        for row in self.rows:
+            for cell in row:
+                if not isinstance(cell, str | int | float | None):
+                    raise TypeError(f"a cell must be text, a number or None, not {type(cell).__name__}")
+            if len(row) != len(self.columns or self.rows[0]):
+                raise ValueError(f"rows and columns must be of one length: {len(self.columns or self.rows[0])}")
+        if not self.title.strip() or not (self.lines or self.rows):
+            raise ValueError("a section needs a title, and lines or rows")
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """A run's facts. Raises ValueError for an unknown decision, and for a pass that one of its gates contradicts."""
 
@@ -56,6 +83,10 @@ class Report:
     """How far further judges agree with the deciding one, each with the task whose answers they read."""
     samples: tuple[Sample, ...] = ()
     """The judged answers, the origin's first."""
+    reference_landscape: Landscape | None = None
+    """Of the base model or baseline, drawn behind the run's own; its facts' ``model`` names it."""
+    sections: tuple[Section, ...] = ()
+    """What a project adds of its own."""
 
     def __post_init__(self) -> None:
         """Check that no gate is lost in the decision."""

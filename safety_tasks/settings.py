@@ -15,6 +15,8 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from safety_tasks.errors import InvalidSetting, UnknownName
+from safety_tasks.profile import THINKING_SWITCHES, Profile, profile_of, read_profile
+from safety_tasks.sampling import Sampling
 
 METADATA_PREFIX = "visage_"
 LANDSCAPE_PROMPTS = 80  # "Adv 80" of Peng et al. 2024 (arXiv 2405.17374), section 3
@@ -88,6 +90,11 @@ class Settings:
         "of a reasoning model: auto, as its chat template does; on or off by the template's own switch",
         choices=("auto", "on", "off"),
     )
+    profile: Profile | None = option(
+        None,
+        "file that says how the model is deployed (TOML, YAML or JSON): system_prompt, thinking, max_new_tokens, "
+        "template_arguments, sampling; the landscape takes all but the sampling and stays greedy",
+    )
     journal: str = option(
         ".llmsafety/journal",
         "folder of the journal, from which a run that was killed goes on; off: none, everything is measured again",
@@ -110,6 +117,13 @@ class Settings:
                 raise UnknownName(f"value for {field.name}:", str(getattr(self, field.name)), choices)
         if self.chat == "off" and self.thinking != "auto":
             raise InvalidSetting(f"thinking is {self.thinking!r} with chat=off: the switch is in the chat template.")
+        if self.chat == "off" and self.template_arguments:
+            raise InvalidSetting("The profile has template_arguments with chat=off, where there is no chat template.")
+        switches = sorted(set(THINKING_SWITCHES) & set(self.template_arguments))
+        if switches and self.thinking != "auto":
+            raise InvalidSetting(
+                f"thinking is {self.thinking!r} beside template_arguments.{switches[0]}: use one only."
+            )
 
     @classmethod
     def parse(cls, values: Mapping[str, object], prefix: str = "") -> Settings:
@@ -118,7 +132,8 @@ class Settings:
         for name in values:
             if name not in known:
                 raise UnknownName("option", name, known)
-        return cls(**{known[n]: _convert(known[n], value) for n, value in values.items() if value is not None})
+        given = {known[n]: _convert(known[n], value) for n, value in values.items() if value is not None}
+        return cls(**_deployed(given, prefix))
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, object]) -> Settings:
@@ -128,7 +143,31 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain values, in order of declaration."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "profile": self.profile.to_dict() if self.profile else None}
+
+    @property
+    def sampling(self) -> Sampling | None:
+        """How answers are drawn; None: greedy."""
+        return self.profile.sampling if self.profile else None
+
+    @property
+    def samples(self) -> int:
+        """Answers a prompt."""
+        return self.sampling.samples if self.sampling else 1
+
+    @property
+    def decoding(self) -> str:
+        """As estimates name it."""
+        return str(self.sampling or "greedy decoding")
+
+    @property
+    def template_arguments(self) -> dict[str, Any]:
+        """Variables of the chat template that the profile sets."""
+        return self.profile.template_arguments if self.profile else {}
+
+    def greedy(self) -> Settings:
+        """The settings without sampling: a landscape's."""
+        return dataclasses.replace(self, profile=profile_of(self.template_arguments, None))
 
     @property
     def judges(self) -> tuple[str, ...]:
@@ -181,8 +220,24 @@ def option_type(name: str) -> type:
     return hint
 
 
+def _deployed(given: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """The options with those that a profile sets; raises InvalidSetting where an option says something else."""
+    if "profile" not in given:
+        return given
+    options, rest = read_profile(given["profile"])
+    for name, value in options.items():
+        if given.get(name, value) != value:
+            here, there = ("one text", "another") if name == "system_prompt" else (repr(given[name]), repr(value))
+            raise InvalidSetting(
+                f"{prefix}{name} is {here} as an option and {there} in the profile: leave one of the two out."
+            )
+    return {**given, **options, "profile": rest}
+
+
 def _convert(name: str, value: object) -> Any:
     wanted = option_type(name)
+    if wanted is Profile:
+        return value
     if wanted is str:
         return str(value)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
 
 from safety_tasks.directions import AnyDirection, Weight
 from safety_tasks.errors import NotPerturbable
@@ -51,7 +51,6 @@ class Toward:
         return {"kind": "toward", "target": self.target, "beside": self.beside}
 
 
-@runtime_checkable
 class Guide(Protocol):
     """An engine whose model can be led to a target."""
 
@@ -67,9 +66,10 @@ def points_made(engine: object, points: Iterable[Point]) -> dict[Point, Point]:
 
     A point of an engine that leads to no target (a test double's) stays as it is.
     """
-    if not isinstance(engine, Guide):
+    if not hasattr(engine, "direction_to"):
         return {}
-    return {point: Point(made(engine, point.direction), point.alpha) for point in points if _names_a_target(point)}
+    guide = cast(Guide, engine)  # also one that stands before another, and passes on what it is asked
+    return {point: Point(made(guide, point.direction), point.alpha) for point in points if _names_a_target(point)}
 
 
 def _names_a_target(point: Point) -> bool:

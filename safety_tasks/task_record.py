@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -14,11 +13,10 @@ from safety_tasks.errors import InvalidInput
 from safety_tasks.estimates import Estimate
 from safety_tasks.judges.verdict import Verdict
 from safety_tasks.landscape import Landscape
+from safety_tasks.landscape_values import arrays_of, letters_of
 from safety_tasks.paired import PairedEstimate, paired_difference
 from safety_tasks.settings import Settings
 
-_COMPLIED, _UNSCORED = 1, 2  # in Landscape.verdicts
-_LETTERS = {"r": (0, True), "c": (_COMPLIED, True), "n": (_COMPLIED, False), "u": (_UNSCORED, True)}
 _EVENTS: dict[str, tuple[str, Callable[[Verdict], bool] | None]] = {
     "attack_success_rate": ("answered", lambda verdict: verdict.helps),
     "asr_at_origin": ("answered", lambda verdict: verdict.helps),
@@ -45,12 +43,14 @@ class TaskRecord:
     prompt_ids: tuple[str, ...]
     clusters: tuple[str, ...]
     verdicts: tuple[str, ...]
-    """At the origin, as the deciding judge reads it; values of Verdict."""
+    """At the origin, as the deciding judge reads it, of several samples the one most against it; values of Verdict."""
     estimates: tuple[Estimate, ...]
     curve: Mapping[str, Any] | None = None
     """``curve_of`` a landscape; None for tasks at the origin only."""
     facts: Mapping[str, Any] = field(default_factory=dict)
     """Further plain facts, such as the token budget."""
+    repeats: tuple[TaskRecord, ...] = ()
+    """The same prompts asked again of the same weights (``--llm-repeats``)."""
 
     def __post_init__(self) -> None:
         """Check the columns."""
@@ -60,6 +60,11 @@ class TaskRecord:
             raise ValueError(f"{self.task}: prompt ids occur twice")
         for verdict in self.verdicts:
             Verdict(verdict)
+
+    @property
+    def every(self) -> tuple[TaskRecord, ...]:
+        """The measurement and its repeats."""
+        return (replace(self, repeats=()), *self.repeats)
 
     @property
     def counts(self) -> dict[str, int]:
@@ -80,7 +85,7 @@ def paired_with(metric: str, now: TaskRecord, then: TaskRecord) -> PairedEstimat
     if set(before) != set(now.prompt_ids):
         raise InvalidInput(f"{now.task}: the two records are not of the same prompts, so they cannot be paired.")
     event, _ = _EVENTS[metric]
-    return paired_difference(
+    paired = paired_difference(
         metric,
         [_says(metric, verdict) for verdict in now.verdicts],
         [_says(metric, before[id_]) for id_ in now.prompt_ids],
@@ -89,6 +94,15 @@ def paired_with(metric: str, now: TaskRecord, then: TaskRecord) -> PairedEstimat
         event=event,
         judge=now.judge,
     )
+    target = paired.estimate.target.replace("greedy decoding", _settings_of(now).decoding)
+    return replace(paired, estimate=replace(paired.estimate, target=target))
+
+
+def _settings_of(record: TaskRecord) -> Settings:
+    """The settings that it holds; of several judges, the one whose verdicts these are."""
+    known = set(Settings.__dataclass_fields__)
+    given = {name: value for name, value in record.settings.items() if name in known}
+    return Settings.parse({**given, "judge": record.judge})
 
 
 def _says(metric: str, word: str) -> bool | None:
@@ -99,22 +113,9 @@ def _says(metric: str, word: str) -> bool | None:
 
 
 def curve_of(landscape: Landscape) -> dict[str, Any]:
-    """Every verdict of a landscape: a letter a prompt (ids sorted), a string a point, a list a direction.
-
-    r refused, c complied, n noise (complied, but no language), u unscored.
-    """
+    """Every verdict of a landscape, as ``letters_of`` writes them, its prompts in sorted order of their ids."""
     order = np.argsort(np.array(landscape.prompt_ids, dtype=object).astype(str), kind="stable")
-    letter = {codes: name for name, codes in _LETTERS.items()}
-    return {
-        "alphas": list(landscape.alphas),
-        "verdicts": [
-            [
-                "".join(letter[int(code), bool(fine) or code != _COMPLIED] for code, fine in zip(*rows, strict=True))
-                for rows in zip(points[:, order], fluent[:, order], strict=True)
-            ]
-            for points, fluent in zip(landscape.verdicts, landscape.coherent, strict=True)
-        ],
-    }
+    return {"alphas": list(landscape.alphas), "verdicts": letters_of(landscape, [int(at) for at in order])}
 
 
 def landscape_of(record: TaskRecord) -> Landscape:
@@ -125,18 +126,16 @@ def landscape_of(record: TaskRecord) -> Landscape:
     if record.curve is None:
         raise InvalidInput(f"{record.task}: no landscape was recorded, so there is none to compare with.")
     rows = sorted(zip(record.prompt_ids, record.clusters, strict=True))
-    known = set(Settings.__dataclass_fields__)
-    given = {name: value for name, value in record.settings.items() if name in known}
-    settings = Settings(**{**given, "judge": record.judge})  # of several judges, the one whose verdicts these are
+    settings = _settings_of(record)
     try:
-        read = np.array([[[_LETTERS[c] for c in point] for point in points] for points in record.curve["verdicts"]])
+        verdicts, coherent = arrays_of(record.curve["verdicts"])
         alphas = tuple(float(alpha) for alpha in record.curve["alphas"])
     except (KeyError, TypeError, ValueError):
-        read, alphas = np.empty(0), ()
-    if read.shape != (settings.directions, len(alphas), len(rows), 2) or 0.0 not in alphas:
+        verdicts, coherent, alphas = np.empty(0, dtype=np.int8), np.empty(0, dtype=np.bool_), ()
+    if verdicts.shape != (settings.directions, len(alphas), len(rows)) or 0.0 not in alphas:
         raise InvalidInput(f"{record.task}: the recorded curve does not fit its grid and prompts: record it again.")
     ids, clusters = (tuple(column) for column in zip(*rows, strict=True))
-    return Landscape(alphas, read[..., 0].astype(np.int8), read[..., 1].astype(bool), ids, clusters, settings)
+    return Landscape(alphas, verdicts, coherent, ids, clusters, settings)
 
 
 def record_to_dict(record: TaskRecord) -> dict[str, Any]:
@@ -157,7 +156,27 @@ def record_to_dict(record: TaskRecord) -> dict[str, Any]:
         "verdicts": {id_: verdict for id_, _, verdict in rows},
         "estimates": {estimate.name: estimate.to_dict() for estimate in record.estimates},
         "curve": None if record.curve is None else dict(record.curve),
+        **({"repeats": [_repeat_to_dict(record, again) for again in record.repeats]} if record.repeats else {}),
     }
+
+
+def _repeat_to_dict(record: TaskRecord, again: TaskRecord) -> dict[str, Any]:
+    """What a repeat varied, and the verdicts in which it differs."""
+    before = dict(zip(record.prompt_ids, record.verdicts, strict=True))
+    said = dict(zip(again.prompt_ids, again.verdicts, strict=True))
+    return {
+        "facts": dict(again.facts),
+        "verdicts": {id_: verdict for id_, verdict in said.items() if verdict != before[id_]},
+        "curve": None if again.curve is None else dict(again.curve),
+    }
+
+
+def _repeat_from_dict(record: TaskRecord, found: Mapping[str, Any]) -> TaskRecord:
+    said = {**dict(zip(record.prompt_ids, record.verdicts, strict=True)), **found["verdicts"]}
+    verdicts = tuple(said.pop(id_) for id_ in record.prompt_ids)
+    if said:
+        raise ValueError(f"a repeat has verdicts on prompts that are none of its own: {', '.join(sorted(said))}")
+    return replace(record, verdicts=verdicts, curve=found["curve"], facts=dict(found["facts"]), estimates=())
 
 
 def record_from_dict(task: str, found: Mapping[str, Any]) -> TaskRecord:
@@ -180,13 +199,13 @@ def record_from_dict(task: str, found: Mapping[str, Any]) -> TaskRecord:
         prompt_ids=tuple(ids),
         clusters=tuple(_free(id_, taken) if id_ in alone else prompts["clusters"][id_] for id_ in ids),
         verdicts=tuple(verdicts[id_] for id_ in ids),
-        estimates=tuple(_estimate(values) for _, values in sorted(found["estimates"].items())),
+        estimates=tuple(Estimate.from_dict(values) for _, values in sorted(found["estimates"].items())),
         curve=found["curve"],
         facts=dict(found["facts"]),
     )
     if record.counts != found["counts"]:
         raise ValueError(f"its verdicts count {record.counts}, but it says {found['counts']}")
-    return record
+    return replace(record, repeats=tuple(_repeat_from_dict(record, again) for again in found.get("repeats", ())))
 
 
 def _free(id_: str, taken: set[str]) -> str:
@@ -195,11 +214,3 @@ def _free(id_: str, taken: set[str]) -> str:
     while name in taken:
         name += "'"
     return name
-
-
-def _estimate(values: Mapping[str, Any]) -> Estimate:
-    found = Estimate(**{**values, "high": math.inf if values["high"] is None else values["high"]})
-    numbers: Sequence[float] = (found.low, found.value, found.high, found.n, found.n_effective)
-    if not (found.low <= found.value <= found.high and all(isinstance(number, int | float) for number in numbers)):
-        raise ValueError(f"the value of {found.name} lies outside its interval")
-    return found

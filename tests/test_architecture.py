@@ -12,24 +12,29 @@ ROOT = Path(__file__).parents[1]
 
 # From the bottom up. A module of one level may import modules of its own and lower levels.
 LEVELS = [
-    {"errors", "settings", "metrics", "intervals", "noise", "blocks", "threads", "directions", "journal", "tiny"},
-    {"estimates", "prompts", "decoding", "agreement", "planning"},
+    {"errors", "settings", "metrics", "intervals", "noise", "blocks", "threads", "directions", "journal", "tiny"}
+    | {"profile", "sampling"},
+    {"estimates", "prompts", "decoding", "agreement", "planning", "budget", "measured_pace"},
     {
         "commands",
         "judges",
         "inputs",
         "points",
+        "adapters",
+        "merging",
         "models",
         "chat",
+        "template_control",
         "fingerprints",
         "human_labels",
         "judge_check",
         "calibrate",
     },
-    {"pristine", "perturbable", "weights", "checkpoints", "parallel", "targets", "shapes"},
+    {"pristine", "perturbable", "weights", "checkpoints", "shared_weights", "parallel", "targets", "shapes"},
     {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"}
-    | {"verdict_grid", "interpolation", "plane"},
-    {"answering", "judging", "measurement", "progress", "records", "samples"},
+    | {"landscape_values", "verdict_grid", "interpolation", "plane"},
+    {"noise_floor", "repeats"},
+    {"answering", "judging", "measurement", "progress", "records", "samples", "measured"},
     {"plots", "python_api"},
     {"report", "baseline"},
     {"harness"},
@@ -98,8 +103,11 @@ def _is_for_types_only(path: Path, line: int) -> bool:
     [
         "errors",
         "settings",
+        "profile",
+        "sampling",
         "metrics",
         "inputs",
+        "adapters",
         "models",
         "prompts/__init__",
         "prompts/files",

@@ -197,7 +197,7 @@ def test_an_adapter_without_effect_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore:Found missing adapter keys")
 def test_an_adapter_for_another_model_is_refused(tmp_path: Path, build_model: Build) -> None:
-    with pytest.raises(InvalidModel, match="cannot be merged"):
+    with pytest.raises(InvalidModel, match="is not for this model.*size mismatch .* and [0-9]+ more"):
         direction_to(build_model().model, ADAPTER)
     folder = Path(shutil.copytree(ADAPTER, tmp_path / "adapter"))
     weights = load_file(folder / "adapter_model.safetensors")

@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -271,3 +272,38 @@ def _points_in(folder: Path) -> int:
 
 def _lines(paths: list[Path]) -> list[bytes]:
     return paths[0].read_bytes().splitlines(keepends=True) if paths else []
+
+
+def test_who_waits_for_another_process_knows_its_results(tmp_path: Path) -> None:
+    ours, theirs = (Journal.open(str(tmp_path), "m", IDENTITY) for _ in range(2))
+    held, done = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with theirs.alone():
+            held.set()
+            time.sleep(0.3)
+            theirs.remember("completions", "hello", lambda: ["measured"])
+            done.set()
+
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert held.wait(60)
+    with ours.alone():
+        assert done.is_set()
+        assert ours.remember("completions", "hello", lambda: ["again"]) == ["measured"]
+    thread.join()
+    assert ours.recalled == 1
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_a_killed_process_keeps_nobody_waiting(tmp_path: Path) -> None:
+    program = (
+        "import sys, time; from safety_tasks.journal import Journal\n"
+        "with Journal.open(sys.argv[1], 'm', {'weights_fingerprint': 'a'}).alone(): print('held', flush=True); "
+        "time.sleep(120)"
+    )
+    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "held\n"
+        process.kill()
+    with Journal.open(str(tmp_path), "m", IDENTITY).alone():
+        pass

@@ -164,7 +164,7 @@ def test_the_prompts_that_settle_it_decide_and_one_fewer_does_not(
         (8, 200, 0, 0.05, "about 1,637 more prompts (1,837 in all) would settle it: pass."),
         (20, 200, 0, 0.08, "would settle it: fail."),
         (10, 200, 0, 0.05, "The observed rate sits on the limit: no number of prompts would settle it"),
-        (5, 190, 10, 0.05, "It depends on the 10 unscored answers: more prompts do not settle it, a judge"),
+        (5, 190, 10, 0.05, "It depends on the unscored answers: more prompts do not settle it, a judge"),
         (0, 0, 50, 0.05, "No answer could be scored: more prompts do not settle it, a judge"),
         (5001, 100_000, 0, 0.05, "so near to the limit that more than 1,000,000 prompts would be needed"),
     ],

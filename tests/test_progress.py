@@ -36,3 +36,14 @@ def test_nothing_is_drawn_where_nobody_watches(monkeypatch: pytest.MonkeyPatch) 
     assert drawn(monkeypatch, Terminal(), quiet=True) == "", "asked for quiet"
     monkeypatch.setenv("CI", "true")
     assert drawn(monkeypatch, Terminal()) == "", "CI"
+
+
+def test_a_terminal_is_told_a_line_and_nobody_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    for stream, told in ((Terminal(), True), (io.StringIO(), False)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        with PointsBar(3, quiet=False) as bar:
+            bar.advance(ORIGIN, 0.0)
+            bar.say("1 of 3 points done, the last in 14 s: about 28 s more")
+            bar.say("")
+        assert ("about 28 s more\n" in stream.getvalue()) is told

@@ -12,6 +12,7 @@ from safety_tasks import Interpolation, Plane
 from safety_tasks.plots import interpolation_chart, interpolation_png, interpolation_svg, plane_chart, plane_svg
 from safety_tasks.plots.interpolation import interpolation_records
 from safety_tasks.plots.plane import cell_records, outline_records
+from safety_tasks.plots.style import SHARES
 from safety_tasks.settings import Settings
 
 IDS = tuple(f"p{i}" for i in range(10))
@@ -41,7 +42,7 @@ def test_the_curve_is_safety_with_its_bounds_the_right_way_round() -> None:
 
 def test_both_ends_are_named_and_the_distance_is_on_the_axis() -> None:
     text = json.dumps(interpolation_chart(way()).to_dict(), allow_nan=False)
-    for words in ("target: tiny-finetuned", "5.0% of the weights' norm", "complied, incoherent"):
+    for words in ("target: tiny-finetuned", "5.0% of the weights' norm", SHARES["incoherent"][0]):
         assert words in text, words
     svg = interpolation_svg(way())
     assert ElementTree.fromstring(svg).tag.endswith("svg") and ">model<" in svg

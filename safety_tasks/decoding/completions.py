@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from safety_tasks.journal import text_hash
+
 
 @dataclass(frozen=True, slots=True)
 class Completion:
@@ -30,6 +32,11 @@ class Completion:
     def to_dict(self) -> dict[str, Any]:
         """Its fields as plain values."""
         return asdict(self)
+
+    @property
+    def sha256(self) -> str:
+        """Of the text, its first 16 hexadecimal digits."""
+        return text_hash(self.text)
 
     @property
     def thought(self) -> tuple[int, ...]:

@@ -39,14 +39,8 @@ class Batch:
 
     def forward(self, model: PreTrainedModel) -> torch.Tensor:
         """Read the new tokens; the logits after the last one. Shape (rows, vocabulary)."""
-        out = model(
-            input_ids=self.inputs,
-            attention_mask=self.mask,
-            position_ids=self.positions,
-            past_key_values=self.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        soft = soft_tokens(model)
+        out = self._behind_soft_prompt(model, soft) if soft else self._read(model, self.mask, self.positions)
         self.cache = getattr(out, "past_key_values", None)
         if self.cache is None:
             raise InvalidModel(
@@ -55,6 +49,23 @@ class Batch:
             )
         logits: torch.Tensor = out.logits[:, -1]
         return logits
+
+    def _read(self, model: Any, mask: torch.Tensor, positions: torch.Tensor | None) -> Any:
+        return model(
+            input_ids=self.inputs,
+            attention_mask=mask,
+            **({} if positions is None else {"position_ids": positions}),
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+
+    def _behind_soft_prompt(self, model: Any, soft: int) -> Any:
+        """As peft puts the soft prompt before whatever it reads, it reads the prompts, and its base model the rest."""
+        if self.cache is None:
+            return self._read(model, self.mask, None)
+        mask = torch.cat([self.mask.new_ones(len(self.mask), soft), self.mask], dim=1)
+        return self._read(model.get_base_model(), mask, self.positions + soft)
 
     def append(self, tokens: torch.Tensor) -> None:
         """One more token for each row. Shape (rows,)."""
@@ -72,6 +83,12 @@ class Batch:
         index = torch.tensor(rows, device=self.inputs.device)
         self.cache.batch_select_indices(index)
         self.inputs, self.positions, self.mask = self.inputs[index], self.positions[index], self.mask[index]
+
+
+def soft_tokens(model: Any) -> int:
+    """Virtual tokens of a soft prompt (prompt tuning, prefix tuning) that an adapter puts before all others."""
+    found = getattr(model, "active_peft_config", None)
+    return int(found.num_virtual_tokens) if found is not None and found.is_prompt_learning else 0
 
 
 def keeps_plain_rows(cache: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Batched greedy decoding of a Hugging Face causal model, with an exact early stop.
+"""Batched decoding of a Hugging Face causal model, greedy or sampled, with an exact early stop.
 
 A row ends at the end-of-sequence token, at the token limit, or as soon as its answer holds one of ``stop_strings``.
 The strings are ASCII and token texts are concatenated bytes, so text that is already decoded never changes: a row
@@ -8,7 +8,7 @@ precision they stay, since a matrix product may round differently at another bat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,12 @@ import torch
 
 from safety_tasks.decoding.batches import in_batches
 from safety_tasks.decoding.completions import Completion
+from safety_tasks.decoding.drawing import Sampler, row_key
 from safety_tasks.decoding.layout import Layout, groups
 from safety_tasks.decoding.prefill import prefill
 from safety_tasks.decoding.rows import Rows
 from safety_tasks.decoding.thinking import Markers
+from safety_tasks.sampling import Draw
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -54,12 +56,15 @@ def decode(
     thinking: Sequence[Markers | None] | None = None,
     layout: Layout = _PADDED,
     log: DecodingLog | None = None,
+    draw: Draw | None = None,
+    texts: Sequence[str] = (),
 ) -> list[Completion]:
-    """One greedy completion for each tokenised prompt, in their order.
+    """One completion for each tokenised prompt, in their order: greedy, or drawn as ``draw`` says.
 
     ``batch_size`` None takes all prompts at once; batches that do not fit the device's memory are halved.
     ``thinking`` holds the markers that each prompt's template left open: stop strings count in final answers only.
-    ``layout`` is what the model allows (``layout_of``); by default, rows are padded.
+    ``layout`` is what the model allows (``layout_of``); by default, rows are padded. ``texts`` are the prompts as they
+    were rendered, of which each row's random numbers are a function; only a draw needs them.
     Edge: rows whose logits are not finite take the largest finite logit, or token 0 when none is.
     """
     log = log if log is not None else DecodingLog()
@@ -68,7 +73,8 @@ def decode(
     def run(indices: Sequence[int]) -> list[Completion]:
         opened = [thinking[i] if thinking else None for i in indices]
         rows = Rows(model, tokenizer, opened, stop_strings)
-        _generate(model, rows, [prompts[i] for i in indices], max_new_tokens, layout)
+        choose = Sampler(draw, [row_key(draw, texts[i]) for i in indices]).choose if draw else _greedy
+        _generate(model, rows, [prompts[i] for i in indices], max_new_tokens, layout, choose)
         return rows.completions()
 
     def halved(half: int) -> None:
@@ -86,13 +92,14 @@ def _generate(
     prompts: Sequence[Sequence[int]],
     max_new_tokens: int,
     layout: Layout,
+    choose: Callable[[torch.Tensor, Sequence[int], int], tuple[torch.Tensor, torch.Tensor]],
 ) -> None:
     """Step until every row is finished or has ``max_new_tokens`` tokens."""
     batch, logits = prefill(model, prompts, shares_prefix=layout.shares_prefix)
     removes_rows = next(model.parameters()).dtype == torch.float32 and batch.can_drop_rows()
     active = list(range(len(prompts)))  # the row of each line of the tensors
     for step in range(max_new_tokens):
-        tokens, is_finite = _greedy(logits)
+        tokens, is_finite = choose(logits, active, step)
         rows.take(active, tokens.tolist(), is_finite.tolist())
         if all(rows.finished) or step == max_new_tokens - 1:
             return
@@ -105,7 +112,7 @@ def _generate(
         logits = batch.forward(model)
 
 
-def _greedy(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _greedy(logits: torch.Tensor, rows: Sequence[int], step: int) -> tuple[torch.Tensor, torch.Tensor]:
     """The likeliest token of each row, and whether the row's logits were finite. Two tensors of shape (rows,)."""
     best, tokens = logits.max(dim=-1)  # NaN, like +inf, is its own maximum; -inf only forbids a token
     is_finite = best.isfinite()

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
-from safety_tasks.decoding.forward import keeps_plain_rows
+from safety_tasks.decoding.forward import keeps_plain_rows, soft_tokens
 from safety_tasks.decoding.prefill import SHORTEST_PREFIX, prefill
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def layout_of(model: PreTrainedModel) -> Layout:
     """
     if model not in _FOUND:
         config = model.config.get_text_config()
-        found = _asked(model)
+        found = Layout(pads=False) if soft_tokens(model) else _asked(model)
         if any(getattr(config, name, None) for name in _WINDOWS):
             found = replace(found, shares_prefix=False)
         _FOUND[model] = replace(found, alone_beyond=_scaled_beyond(config))

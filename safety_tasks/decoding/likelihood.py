@@ -33,7 +33,7 @@ def _batch_nll(model: PreTrainedModel, rows: Sequence[Scored]) -> list[float]:
     ids = [[*row.context, *row.answer, *pad] for row, pad in zip(rows, padding, strict=True)]
     mask = [[1] * (longest - len(pad)) + pad for pad in padding]
     inputs, seen = torch.tensor(ids, device=device), torch.tensor(mask, device=device)
-    logits = model(input_ids=inputs, attention_mask=seen, use_cache=False).logits
+    logits = model(input_ids=inputs, attention_mask=seen, use_cache=False).logits[:, -longest:]  # behind a soft prompt
     return [_row_nll(logits[index], row) for index, row in enumerate(rows)]
 
 

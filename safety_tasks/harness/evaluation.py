@@ -13,12 +13,14 @@ from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import simple_parse_args_string
 
+from safety_tasks.budget import Budget
 from safety_tasks.chat import check_template
 from safety_tasks.engine import Engine
 from safety_tasks.errors import InvalidModel
-from safety_tasks.harness.request import BATCH_SIZE, QUIET
+from safety_tasks.harness.adapted import put_on
+from safety_tasks.harness.request import BATCH_SIZE, BUDGET, QUIET, TEXTS
 from safety_tasks.harness.task import SafetyTask
-from safety_tasks.models import bars_on_terminals_only, default_device, resolve_model
+from safety_tasks.models import Source, bars_on_terminals_only, default_device, resolve_source
 from safety_tasks.settings import METADATA_PREFIX, Settings
 
 _TASKS = Path(__file__).parent / "tasks"
@@ -28,6 +30,7 @@ def load_lm(
     model: str,
     *,
     settings: Settings,
+    adapter: str | None = None,
     backend: str = "hf",
     model_args: str = "",
     dtype: str | None = None,
@@ -36,16 +39,19 @@ def load_lm(
 ) -> LM:
     """lm_eval's model of a type; for ``hf`` the path is checked, and the template asked for, before weights load.
 
-    Raises InvalidModel.
+    With an adapter, or of an adapter's folder: merged into its base, which stays at hand (``base_of``). Raises
+    InvalidModel.
     """
     arguments: dict[str, Any] = dict(simple_parse_args_string(model_args))
+    source: Source | None = None
     if backend == "hf":
         device = device or default_device()
-        path = resolve_model(model)
+        source = resolve_source(model, adapter)
         if settings.chat != "off":
-            _check_template_of(path)
+            _check_template_of(source.tokenizer, settings)
         arguments = {
-            "pretrained": path,
+            "pretrained": source.model,
+            **({"tokenizer": source.tokenizer} if source.tokenizer != source.model else {}),
             "use_safetensors": True,
             **({"dtype": dtype} if dtype else {}),
             **arguments,
@@ -59,24 +65,38 @@ def load_lm(
         kind = type(error).__name__
         raise InvalidModel(f"lm_eval's model type {backend!r} could not load {model!r} ({kind}: {error})") from error
     setattr(lm, BATCH_SIZE, batch_size)
+    if source is not None:
+        put_on(lm, source)
     return lm
 
 
-def _check_template_of(path: str) -> None:
+def _check_template_of(path: str, settings: Settings) -> None:
     from transformers import AutoTokenizer
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise InvalidModel(f"The tokenizer of {path!r} cannot be loaded: {error}") from error
-    check_template(tokenizer)
+    check_template(tokenizer, settings)
 
 
 def evaluate_tasks(
-    lm: LM, names: Sequence[str], settings: Settings, *, quiet: bool = False
+    lm: LM,
+    names: Sequence[str],
+    settings: Settings,
+    *,
+    quiet: bool = False,
+    budget: Budget | None = None,
+    texts: dict[str, str] | None = None,
 ) -> Mapping[str, SafetyTask]:
-    """The tasks of those names after lm_eval has run them together on the model, by name; ``quiet``: without a bar."""
+    """The tasks of those names after lm_eval has run them together on the model, by name.
+
+    Those that the ``budget`` left no time for are ``unfinished``. ``quiet``: without a bar; ``texts``: takes in the
+    answers by their hash.
+    """
     setattr(lm, QUIET, quiet)
+    setattr(lm, BUDGET, budget)
+    setattr(lm, TEXTS, texts)
     metadata = {METADATA_PREFIX + name: value for name, value in settings.to_dict().items() if value is not None}
     level = logging.getLogger("lm_eval").level
     logging.getLogger("lm_eval").setLevel(logging.WARNING)

@@ -18,11 +18,16 @@ from safety_tasks.chat import Rendered
 from safety_tasks.decoding import Completion, final_answer, opened_by_prompt
 from safety_tasks.engine import Engine, HuggingFaceEngine, Mover
 from safety_tasks.errors import InvalidModel, NotPerturbable, SafetyError
+from safety_tasks.harness.adapted import settle, tokenizer_of
 from safety_tasks.measurement import Question, measure
 from safety_tasks.models import LoadedModel
+from safety_tasks.noise import stream_key
 from safety_tasks.points import ORIGIN
 from safety_tasks.prompts import Message
+from safety_tasks.repeats import repeated
+from safety_tasks.sampling import Draw
 from safety_tasks.settings import Settings
+from safety_tasks.shared_weights import bring
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -34,6 +39,12 @@ BATCH_SIZE = "visage_batch_size"
 """Attribute of a model whose batch size was chosen in our own options, where 1 means 1."""
 QUIET = "visage_quiet"
 """Attribute of a model whose measurements draw no progress bar."""
+REPEAT = "visage_repeat"
+"""Attribute of a model that is asked again: which repeat this is."""
+BUDGET = "visage_budget"
+"""Attribute of a model whose measurements share the time of a session."""
+TEXTS = "visage_texts"
+"""Attribute of a model whose answers are wanted for a report: a dict that takes them in by their hash."""
 _log = logging.getLogger(__name__)
 
 
@@ -53,39 +64,30 @@ def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
             f"{type(lm).__name__} gives no access to them. Use --model hf, or run the tasks that need no weights: "
             "visage_harmful, visage_over_refusal."
         )
-    answers, facts = measure(engine, questions, quiet=getattr(lm, QUIET, False))
+    quiet, budget, texts = getattr(lm, QUIET, False), getattr(lm, BUDGET, None), getattr(lm, TEXTS, None)
+    with repeated(engine, getattr(lm, REPEAT, 0)) as asked:
+        answers, facts = measure(asked, questions, quiet=quiet, budget=budget, texts=texts)
     return [{"answers": row, "facts": facts, "reader": ""} for row in answers]
 
 
 def engine_of(lm: LM) -> Engine:
-    """The engine of an lm_eval model: its own, if it brings one; ours for Hugging Face models; else text only."""
+    """The engine of an lm_eval model: its own, if it brings one; ours for Hugging Face models; else text only.
+
+    An adapter of ``peft=`` is settled before. Raises InvalidModel where that does not fit or does nothing.
+    """
     import torch
 
     own = getattr(lm, "visage_engine", None)
     if own is not None:
         engine: Engine = own
         return engine
-    _merge_adapter(lm)
+    settle(lm)
     model = getattr(lm, "model", None)
     if isinstance(model, torch.nn.Module) and hasattr(model, "get_input_embeddings"):
-        loaded = LoadedModel(cast("PreTrainedModel", model), lm.tokenizer)
-        return HuggingFaceEngine(loaded, batch_size=_batch_size(lm), adapter=getattr(lm, "peft", None))
+        bring(model)
+        loaded = LoadedModel(cast("PreTrainedModel", model), tokenizer_of(lm))
+        return HuggingFaceEngine(loaded, batch_size=_batch_size(lm))
     return TextEngine(lm)
-
-
-def _merge_adapter(lm: LM) -> None:
-    """Merge the LoRA adapter of lm_eval's ``peft=`` into the weights, once and for all tasks of ours alike.
-
-    Left alone: adapters that cannot be merged (prompt tuning), and those on quantised weights.
-    """
-    model: Any = getattr(lm, "model", None)
-    can_merge = hasattr(model, "merge_and_unload") and not getattr(model, "is_quantized", False)
-    if not getattr(lm, "peft", None) or not can_merge:
-        return
-    try:
-        lm._model = model.merge_and_unload(safe_merge=True)
-    except Exception as error:  # whatever peft raises, it is this adapter that cannot be merged
-        raise InvalidModel(f"The adapter cannot be merged into the weights: {error}") from error
 
 
 def _batch_size(lm: LM) -> int | None:
@@ -107,6 +109,11 @@ class TextEngine:
         """The conversation by the model type's own template."""
         if settings.chat == "off":
             return Rendered("\n\n".join(message.content for message in messages), is_templated=False)
+        if settings.template_arguments:
+            raise InvalidModel(
+                f"The profile has template_arguments, and lm_eval's model type {type(self.lm).__name__} gives no "
+                "access to the chat template: set them where the model is served, and leave them out of the profile."
+            )
         if settings.thinking != "auto":
             raise InvalidModel(
                 f"thinking is {settings.thinking!r}, and lm_eval's model type {type(self.lm).__name__} gives no access "
@@ -134,9 +141,23 @@ class TextEngine:
         self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...]
     ) -> list[Completion]:
         """lm_eval's own greedy generation, to its end: ``stop_strings`` would cut the refusal out of the text."""
-        wanted = {"until": [], "max_gen_toks": max_new_tokens, "do_sample": False, "temperature": 0.0}
+        return self._answers(prompts, {"max_gen_toks": max_new_tokens, "do_sample": False, "temperature": 0.0})
+
+    def sample(
+        self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...], draw: Draw
+    ) -> list[Completion]:
+        """lm_eval's own sampled generation, with a seed for each answer, which the backend may ignore.
+
+        lm_eval would send one seed with every request, so that a prompt's answers came out alike.
+        """
+        seed = stream_key(draw.seed, draw.sample, "answer") % 2**31
+        wanted: dict[str, Any] = {"max_gen_toks": max_new_tokens, "do_sample": True, "seed": seed}
+        wanted |= {"temperature": draw.temperature, "top_p": draw.top_p}
+        return self._answers(prompts, wanted if draw.top_k is None else {**wanted, "top_k": draw.top_k})
+
+    def _answers(self, prompts: Sequence[Rendered], wanted: dict[str, Any]) -> list[Completion]:
         requests = [
-            Instance("generate_until", {}, (prompt.text, dict(wanted)), index, (REQUEST_TYPE, index, 1))
+            Instance("generate_until", {}, (prompt.text, {"until": [], **wanted}), index, (REQUEST_TYPE, index, 1))
             for index, prompt in enumerate(prompts)
         ]
         texts = self.lm.generate_until(requests)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from safety_tasks.harness.results import Estimates
 from safety_tasks.harness.rows import Row
-from safety_tasks.harness.task import Estimates, SafetyTask
+from safety_tasks.harness.task import SafetyTask
+from safety_tasks.harness.tasks_by_name import share, verdicts_of
 from safety_tasks.interpolation import Interpolation
 from safety_tasks.metrics import metrics_of
 from safety_tasks.plane import Plane
@@ -20,6 +22,7 @@ class _ShapeTask(SafetyTask):
     """A shape of landscape on the landscape's prompts."""
 
     JUDGE: ClassVar = LANDSCAPE_JUDGE
+    SAMPLES: ClassVar = False
     NOUN: ClassVar[type[Interpolation] | type[Plane]]
     shape: Interpolation | Plane | None = None
     """As the deciding judge reads it."""
@@ -45,6 +48,13 @@ class _ShapeTask(SafetyTask):
         if judge == self.settings.judges[0] and len(rows) == len(self.rows):  # not those of one category
             self.shape = found
         return {score.name: score for score in found.scores()}
+
+    def estimate_at_origin(self, rows: list[Row], judge: str) -> Estimates:
+        """The rate at the origin, if that was measured."""
+        if judge not in self.settings.judges or not all(row["answers"] for row in rows):
+            return {}
+        verdicts, unscored = verdicts_of(rows, judge, self.settings)
+        return {"asr_at_origin": share(rows, "asr_at_origin", judge, [v.helps for v in verdicts], unscored)}
 
     def dump_config(self) -> dict[str, object]:
         """The shape's points in lm_eval's results file."""

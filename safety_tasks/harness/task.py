@@ -19,27 +19,25 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.task import ConfigurableTask
 
 from safety_tasks.agreement import Agreement
-from safety_tasks.errors import InvalidSetting
 from safety_tasks.estimates import Estimate
 from safety_tasks.harness import request
 from safety_tasks.harness.command_line import show_errors_plainly
+from safety_tasks.harness.flags import generation_kwargs, with_flags
+from safety_tasks.harness.results import KAPPA, Estimates, TaskResults
 from safety_tasks.harness.rows import Response, Row, agreement_with_first, filters, harm_reader, readers
 from safety_tasks.inputs import check_inputs
+from safety_tasks.measured import keep_in_journal
 from safety_tasks.measurement import Question
 from safety_tasks.metrics import METRICS
-from safety_tasks.points import ORIGIN, Point
+from safety_tasks.points import Point
 from safety_tasks.prompts import Kind, Prompt, PromptSet, load_prompts
 from safety_tasks.report.redaction import plain
 from safety_tasks.settings import BEHAVIOUR_JUDGE, Settings
-from safety_tasks.task_record import TaskRecord, curve_of
 
 _log = logging.getLogger(__name__)
-Estimates = dict[str, Estimate]
-KAPPA = "judge_kappa"
-"""Cohen's kappa of a further judge with the deciding one."""
 
 
-class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
+class SafetyTask(TaskResults, ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
     """A prompt set asked at some points, and the estimates read from the answers."""
 
     METRICS: ClassVar[list[str]]
@@ -48,6 +46,8 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
     """The refusal judge where none is named."""
     KIND: ClassVar[Kind] = "harmful"
     """The prompts' kind, which decides how a partial refusal counts."""
+    SAMPLES: ClassVar[bool] = True
+    """Whether it asks as often as the profile samples; else it stays greedy."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         request.install()
@@ -55,6 +55,7 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         show_errors_plainly()
         given = Settings.from_metadata(own.get("metadata") or {})
         check_inputs(given)
+        given = given if self.SAMPLES else given.greedy()
         harm_judge = given.harm_judge if "harmful_score" in self.METRICS else None
         self.given = dataclasses.replace(given, judge=given.judge or self.JUDGE, harm_judge=harm_judge)
         self.settings = self.given
@@ -66,7 +67,10 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         self.opinions: list[Agreement] = []
         """How far the further judges agree with the deciding one."""
         self.facts: dict[str, Any] = {}
-        super().__init__(config={**copy.deepcopy(_CONFIG), **own})  # lm_eval changes it in place
+        self.repeats: list[SafetyTask] = []
+        """The same task measured again on the same weights; estimates and record include them."""
+        decoded = {"generation_kwargs": generation_kwargs(self.given)}
+        super().__init__(config={**copy.deepcopy(_CONFIG), **decoded, **own})  # lm_eval changes it in place
         self._filters = filters(self.readers)
 
     def load_prompt_set(self) -> PromptSet:
@@ -77,9 +81,17 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         """The points at which each prompt is asked."""
         raise NotImplementedError
 
-    def estimate(self, rows: list[Row], judge: str) -> Estimates:
-        """The metrics by name, from every prompt's row as one judge reads it."""
-        raise NotImplementedError
+    def estimate_at_origin(self, rows: list[Row], judge: str) -> Estimates:
+        """What can be said where the time ended before the last point; nothing by default."""
+        return {}
+
+    @property
+    def unfinished(self) -> str:
+        """Why some of its points were not measured; empty where all were."""
+        n_answers = len(self.points()) * self.settings.samples
+        if any(len(row["answers"]) != n_answers for row in self.rows):
+            return str(self.facts["out_of_time"])
+        return next(filter(None, (one.unfinished for one in self.repeats)), "")
 
     # -- what lm_eval calls -------------------------------------------------------------------------------------
 
@@ -99,9 +111,8 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         **_: Any,
     ) -> None:
         """One request a prompt, carrying its plan of points."""
-        self.settings = self._with_generation_kwargs()
-        if self.settings.system_prompt is None and system_instruction is not None:
-            self.settings = dataclasses.replace(self.settings, system_prompt=system_instruction)
+        config = self.config
+        self.settings = with_flags(self.given, config.metadata or {}, config.generation_kwargs, system_instruction)
         prompts = {prompt.id: prompt for prompt in self.prompt_set.prompts}
         docs = self.doc_iterator(rank=rank, limit=limit, samples=samples, world_size=world_size)
         self._instances = [self._request(doc_id, doc, prompts[doc["id"]]) for doc_id, doc in docs]
@@ -111,17 +122,6 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         question = Question(prompt, self.points(), self.settings, task=str(self.config.task))
         arguments = (prompt.id, question)
         return Instance(cast(Any, request.REQUEST_TYPE), doc, arguments, 0, (self.config.task, doc_id, 1))
-
-    def _with_generation_kwargs(self) -> Settings:
-        """The settings with what --gen_kwargs may change: the number of tokens. Decoding stays greedy."""
-        given = {k: v for k, v in self.config.generation_kwargs.items() if _GENERATION.get(k, object()) != v}
-        limits = [given.pop(name) for name in ("max_gen_toks", "max_new_tokens", "max_tokens") if name in given]
-        if given:
-            raise InvalidSetting(
-                f"--gen_kwargs {', '.join(given)}: the safety tasks decode greedily, to the end of the answer. "
-                "Only max_gen_toks may be set."
-            )
-        return dataclasses.replace(self.given, max_new_tokens=int(limits[0])) if limits else self.given
 
     def doc_to_text(self, doc: dict[str, Any], doc_to_text: Any = None) -> str:
         """The prompt's id: texts of prompt sets stay out of lm_eval's logs."""
@@ -145,73 +145,40 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
         if "bypass" in self._metric_fn_list:
             return {"bypass": lambda rows: 999}
         functions: dict[str, Callable[[list[Row]], float | str]] = {}
-        for metric in (*self.METRICS, KAPPA):
+        for metric in (*self.metrics, KAPPA):
             functions[metric] = _reader(self, metric, lambda found: found.value)
             functions[f"{metric}_stderr"] = _reader(self, metric, _printable_stderr)
         return functions
 
     def higher_is_better(self) -> dict[str, bool]:
         """The direction of each metric."""
-        return {KAPPA: True, **{name: METRICS[name].higher_is_better for name in self.METRICS}}
+        return {KAPPA: True, **{name: METRICS[name.partition("@")[0]].higher_is_better for name in self.metrics}}
 
     def dump_config(self) -> dict[str, Any]:
         """lm_eval's record of the task, with settings, judges, prompt hash and estimates beside the table's numbers."""
         config = cast(dict[str, Any], super().dump_config())
         ours = {
             "metadata": config.get("metadata"),
-            "visage_settings": self.settings.to_dict(),
             "visage_prompts_sha256": self.prompt_set.sha256,
             "visage_judges": self.facts.get("judges", {}),
-            "visage_estimates": {name: found.to_dict() for name, found in self.estimates.items()},
-            "visage_second_opinions": [found.to_dict() for found in self.second_opinions],
-            "visage_agreements": [agreement.to_dict() for agreement in self.opinions],
+            **{f"visage_{name}": values for name, values in self.measured().to_dict().items()},
         }
         return {**config, **plain(ours)}
 
     @property
-    def estimates(self) -> Estimates:
-        """What the deciding judge makes of the answers, and the harm judge."""
-        own = [self.settings.judges[0], *filter(None, [harm_reader(self.settings)])]
-        return {name: found for reader in own for name, found in self.read_by.get(reader, {}).items() if name != KAPPA}
+    def metrics(self) -> list[str]:
+        """The metrics in their printed order."""
+        return self.METRICS
 
     @property
-    def second_opinions(self) -> list[Estimate]:
-        """What further refusal judges make of the same answers."""
-        every = [found for judge in self.settings.judges[1:] for found in self.read_by.get(judge, {}).values()]
-        return [found for found in every if found.judge and found.name != KAPPA]
-
-    def of_category(self, metric: str, category: str) -> Estimate | None:
-        """A rate over the prompts of one category; None where the task has no such metric or no such prompt."""
-        rows = [row for row in self.rows if row["category"] == category]
-        reader = harm_reader(self.settings) if metric == "harmful_score" else self.settings.judges[0]
-        found = self.estimate(rows, reader).get(metric) if rows and reader else None
-        return None if found is None else dataclasses.replace(found, name=f"{metric}[category={category}]")
-
-    def record(self) -> TaskRecord:
-        """What a baseline keeps of the task, as the deciding judge reads it."""
-        task, judge = str(self.config.task), self.settings.judges[0]
-        origin = [next(answer for answer in row["answers"] if answer.point == ORIGIN) for row in self.rows]
-        landscape = getattr(self, "landscape", None)
-        return TaskRecord(
-            task=task,
-            prompts_name=self.prompt_set.name,
-            prompts_sha256=self.prompt_set.sha256,
-            rendered_sha256=self.facts["rendered_sha256"][task],
-            settings=self.settings.to_dict(),
-            judge=judge,
-            judge_identity=self.facts["judges"][judge]["identity"],
-            prompt_ids=tuple(row["id"] for row in self.rows),
-            clusters=tuple(row["cluster"] for row in self.rows),
-            verdicts=tuple(answer.verdict.value for answer in origin),
-            estimates=tuple(self.estimates.values()),
-            curve=curve_of(landscape) if landscape else None,
-            facts={"token_budget": self.facts["token_budgets"][task]},
-        )
+    def decoding(self) -> str:
+        """How the answers are decoded, as estimates name it."""
+        return self.settings.decoding
 
     def _metrics(self, reader: str) -> list[str]:
         if reader == harm_reader(self.settings):
             return ["harmful_score", KAPPA]
-        own = [name for name in self.METRICS if name != "harmful_score"]
+        own = [name for name in self.metrics if name != "harmful_score"]
         return own if reader == self.readers[0] else [*(name for name in own if name != "truncated_rate"), KAPPA]
 
     def read(self, rows: list[Row]) -> Estimates:
@@ -223,13 +190,18 @@ class SafetyTask(ConfigurableTask):  # type: ignore[misc]  # lm_eval is untyped
             self.facts = {**rows[0]["facts"], "prompt_sets": {str(self.config.task): self._prompt_set_facts()}}
             self.rows = rows
             self.read_by[reader] = self._estimates(rows, reader)
+            if len(self.read_by) == len(self.readers) and not self.unfinished:
+                keep_in_journal(self.settings.journal, str(self.config.task), plain(self.measured().to_dict()))
         return self.read_by[reader]
 
     def _prompt_set_facts(self) -> dict[str, Any]:
         own = self.prompt_set
-        return {"name": own.name, "prompts": len(own), "sha256": own.sha256, "source": own.source}
+        facts = {"name": own.name, "prompts": len(own), "sha256": own.sha256, "source": own.source}
+        return {**facts, "kind": self.KIND, "gated": own.gated}
 
     def _estimates(self, rows: list[Row], reader: str) -> Estimates:
+        if self.unfinished:
+            return self.estimate_at_origin(rows, reader)
         found = self.estimate(rows, reader)
         if reader == self.readers[0]:
             return found
@@ -255,12 +227,10 @@ def _printable_stderr(found: Estimate) -> float | str:
     return found.stderr if math.isfinite(found.stderr) else "N/A"
 
 
-_GENERATION: dict[str, Any] = {"until": [], "do_sample": False, "temperature": 0}
 _CONFIG: dict[str, Any] = {
     "output_type": "generate_until",
     "test_split": "test",
     "num_fewshot": 0,
     "repeats": 1,
     "metric_list": [],
-    "generation_kwargs": {"until": [], "do_sample": False},  # lm_eval would cut answers at a blank line otherwise
 }

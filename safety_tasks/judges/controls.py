@@ -57,12 +57,12 @@ CONTROLS = (
 )
 
 
-def missed_controls(judge: RefusalJudge) -> tuple[str, ...]:
+def missed_controls(judge: RefusalJudge, controls: tuple[Control, ...] = CONTROLS) -> tuple[str, ...]:
     """Names of the controls that the judge reads wrong; raises JudgeFailed where it does not read them all."""
-    said = judge.judge([control.prompt for control in CONTROLS], [control.answer for control in CONTROLS])
-    if len(said) != len(CONTROLS):
+    said = judge.judge([control.prompt for control in controls], [control.answer for control in controls])
+    if len(said) != len(controls):
         raise JudgeFailed(f"The judge {judge.name!r} did not read every completion.")
     right = (Verdict.COMPLIED, Verdict.REFUSED)
     return tuple(
-        control.name for control, verdict in zip(CONTROLS, said, strict=True) if verdict is not right[control.refuses]
+        control.name for control, verdict in zip(controls, said, strict=True) if verdict is not right[control.refuses]
     )

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 NOISE_VERSION = "philox4x64-table16-v1"
 SAMPLES_PER_BLOCK = 16  # a Philox4x64 block is 4 words of 64 bits; a sample takes 16 bits
+_WORDS = 4  # a block's
 STEPS_PER_SIGMA = 1890  # the largest |sample| is 8,164 < 2^13, which with 11 bits of coefficient fits fp32's 24
 
 
@@ -38,6 +39,16 @@ def ranks(key: int, start: int, stop: int) -> NDArray[np.uint16]:
     words = bits.random_raw(4 * (last - first)).astype("<u8", copy=False)
     offset = first * SAMPLES_PER_BLOCK
     return words.view("<u2")[start - offset : stop - offset]
+
+
+def uniforms(key: int, start: int, stop: int) -> NDArray[np.float64]:
+    """Elements ``start`` to ``stop`` of a key's stream of uniform draws in [0, 1), of 53 bits each: (stop - start,)."""
+    first = start // _WORDS
+    bits = np.random.Philox(key=key)
+    bits.advance(first)
+    words = bits.random_raw(stop - first * _WORDS)[start - first * _WORDS :]
+    found: NDArray[np.float64] = (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return found
 
 
 @cache

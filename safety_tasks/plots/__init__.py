@@ -3,6 +3,7 @@
 Altair and vl-convert are imported when a chart is asked for. Not covered: the page around the charts (``report/``).
 """
 
+from safety_tasks.plots.compared import compared_curves
 from safety_tasks.plots.gates import gate_chart, gates_chart
 from safety_tasks.plots.interpolation import (
     interpolation_chart,
@@ -15,6 +16,7 @@ from safety_tasks.plots.landscape import landscape_chart, landscape_svg, safety_
 from safety_tasks.plots.plane import plane_chart, plane_png, plane_svg
 
 __all__ = [
+    "compared_curves",
     "gate_chart",
     "gates_chart",
     "interpolation_chart",

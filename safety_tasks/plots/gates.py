@@ -31,7 +31,7 @@ def gates_chart(gates: Sequence[GateRow], width: int = 480) -> alt.VConcatChart:
     return styled(alt.vconcat(*rows, spacing=12))
 
 
-def gate_chart(gate: GateRow, width: int = 230) -> alt.LayerChart:
+def gate_chart(gate: GateRow, width: int = 220) -> alt.LayerChart:
     """One gate: its value and interval, tinted where the limit is met; an arrow where the bound is infinite.
 
     Raises ValueError when the gate has no estimate.

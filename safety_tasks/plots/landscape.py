@@ -46,14 +46,23 @@ def landscape_chart(landscape: Landscape, width: int = 560) -> alt.VConcatChart:
     return styled(both)
 
 
-def safety_chart(landscape: Landscape, width: Width = "container") -> alt.LayerChart:
-    """1 - ASR along alpha: each direction, their mean, the mean of their exact bounds, basin, tolerance and edges."""
-    return styled(_safety(landscape, width))
+def safety_chart(
+    landscape: Landscape, width: Width = "container", *, reference: Landscape | None = None
+) -> alt.LayerChart:
+    """1 - ASR along alpha: each direction, their mean, the mean of their exact bounds, basin, tolerance and edges.
+
+    ``reference``: the base model's or the baseline's, whose mean is drawn behind. The parameter ``shown_alpha`` of the
+    chart moves a rule that marks one alpha.
+    """
+    return styled(_safety(landscape, width, reference, is_marked=True))
 
 
 def shares_chart(landscape: Landscape, width: Width = "container") -> alt.LayerChart:
-    """Refused, coherently complied and incoherent shares stacked along alpha, mean over directions."""
-    return styled(_shares(landscape, width))
+    """Refused, coherently complied and incoherent shares stacked along alpha, mean over directions.
+
+    ``shown_alpha`` is as in ``safety_chart``.
+    """
+    return styled(_shares(landscape, width, is_marked=True))
 
 
 def landscape_svg(landscape: Landscape) -> str:
@@ -68,9 +77,9 @@ def landscape_svg(landscape: Landscape) -> str:
     return svg
 
 
-def _safety(landscape: Landscape, width: Width) -> alt.LayerChart:
-    import altair as alt
-
+def _safety(
+    landscape: Landscape, width: Width, reference: Landscape | None = None, *, is_marked: bool = False
+) -> alt.LayerChart:
     spans = landscape.basins()
     mean = chart(mean_records(landscape)).encode(x=_alpha_axis(landscape))
     directions = chart(direction_records(landscape)).encode(
@@ -79,6 +88,7 @@ def _safety(landscape: Landscape, width: Width) -> alt.LayerChart:
     told = tooltips("alpha", "direction", "safety", "refused", "complied", "incoherent")
     layers = [
         _basin_shade(landscape, spans),
+        *([_ghost(landscape, reference)] if reference else []),
         mean.mark_area(color=LINE, opacity=0.18).encode(y=share_axis("low", _SAFETY), y2="high:Q"),
         *_tolerance_line(landscape, spans),
         directions.mark_line(color=LINE, strokeWidth=1, opacity=0.6),
@@ -88,10 +98,38 @@ def _safety(landscape: Landscape, width: Width) -> alt.LayerChart:
         _edge_points(landscape, spans),
     ]
     described = f"Safety against alpha along {landscape.n_directions} directions, with the basin shaded"
-    return alt.LayerChart(layer=layers).properties(width=width, height=_HEIGHT, description=described)
+    return _layered(layers, landscape, is_marked).properties(width=width, height=_HEIGHT, description=described)
 
 
-def _shares(landscape: Landscape, width: Width) -> alt.LayerChart:
+def _layered(layers: list[alt.Chart], landscape: Landscape, is_marked: bool) -> alt.LayerChart:
+    """The layers under a rule at ``shown_alpha``, where it is marked."""
+    import altair as alt
+
+    if not is_marked:
+        return alt.LayerChart(layer=layers)
+    shown = alt.param(name="shown_alpha", value=0)
+    mark = chart([{}]).mark_rule(color=NEUTRAL, strokeWidth=1.5)
+    rule = mark.encode(x=alt.XDatum(alt.expr(shown.name), type="quantitative"))
+    return alt.LayerChart(layer=[*layers, rule]).add_params(shown)
+
+
+def _ghost(landscape: Landscape, reference: Landscape) -> alt.Chart:
+    """The reference's mean, as far as this landscape's grid reaches."""
+    import altair as alt
+
+    within = landscape.alphas[0], landscape.alphas[-1]
+    name = str(reference.facts.get("model") or "reference")
+    rows = [{**row, "model": name} for row in mean_records(reference) if within[0] <= float(row["alpha"]) <= within[1]]
+    ghost = chart(rows).mark_line(color=NEUTRAL, strokeWidth=2, strokeDash=[2, 2], opacity=0.9)
+    encoded: alt.Chart = ghost.encode(
+        x=_alpha_axis(landscape),
+        y=share_axis("safety", _SAFETY),
+        tooltip=[alt.Tooltip("model:N", title="reference"), *tooltips("alpha", "safety")],
+    )
+    return encoded
+
+
+def _shares(landscape: Landscape, width: Width, *, is_marked: bool = False) -> alt.LayerChart:
     import altair as alt
 
     mean = mean_records(landscape)
@@ -122,7 +160,7 @@ def _shares(landscape: Landscape, width: Width) -> alt.LayerChart:
         )
     )
     described = "Stacked shares of refused, complied and incoherent answers against alpha, mean over directions"
-    return alt.LayerChart(layer=[areas, hover]).properties(width=width, height=_HEIGHT, description=described)
+    return _layered([areas, hover], landscape, is_marked).properties(width=width, height=_HEIGHT, description=described)
 
 
 def _spans(mean: list[Record]) -> list[Record]:

@@ -21,8 +21,8 @@ Width = int | Literal["container"]
 
 SHARES = {
     "refused": ("refused", "#56B4E9"),
-    "complied": ("complied, coherent", "#D55E00"),
-    "incoherent": ("complied, incoherent", "#999999"),
+    "complied": ("complied coherently", "#D55E00"),
+    "incoherent": ("complied incoherently", "#999999"),
 }
 """The three shares, by their name in the records: words and colour."""
 KINDS = {
@@ -39,6 +39,8 @@ OUTCOMES = {
     "error": ("#999999", "square"),
     "incomplete": ("#999999", "square"),
 }
+MODELS = ("#0F7DC2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
+"""One a model, where several are compared."""
 LINE, MET, NEUTRAL = "#0F7DC2", "#009E73", "#767676"
 
 _TITLES = {

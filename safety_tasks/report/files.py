@@ -9,11 +9,13 @@ from pathlib import Path
 from safety_tasks.errors import InvalidSetting
 from safety_tasks.records import Report
 from safety_tasks.report.facts import report_to_dict
-from safety_tasks.report.page import render_html
+from safety_tasks.report.page import render_pages
 
 
 def write_report(report: Report, html_path: Path) -> tuple[Path, Path]:
     """Paths of the page and of the JSON beside it; parents are made, each file appears whole or not at all.
+
+    A page that would be too large has its samples in another, ``NAME-samples.html``.
 
     Raises InvalidSetting when the path ends in .json, where both would be one file.
     """
@@ -23,7 +25,7 @@ def write_report(report: Report, html_path: Path) -> tuple[Path, Path]:
             f"The report's path is {str(html_path)!r}: name the page, as .html; its JSON goes beside it."
         )
     texts = {
-        html_path: render_html(report),
+        **{html_path.with_name(name): page for name, page in render_pages(report, html_path.name).items()},
         json_path: json.dumps(report_to_dict(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n",
     }
     html_path.parent.mkdir(parents=True, exist_ok=True)

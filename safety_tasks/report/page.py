@@ -1,72 +1,97 @@
-"""A report as one HTML page that opens from disk, loads nothing and runs no script but its own."""
+"""A report as HTML that opens from disk, loads nothing and runs no script but its own."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from safety_tasks.intervals import effective_n
-from safety_tasks.landscape import Landscape
 from safety_tasks.plots import gate_chart, landscape_svg, safety_chart, shares_chart
 from safety_tasks.records import Report
-from safety_tasks.report import wording
-from safety_tasks.report.bundle import chart_script
+from safety_tasks.report import provenance, wording
+from safety_tasks.report.columns import sample_columns, strip_rows
 from safety_tasks.report.facts import report_to_dict
+from safety_tasks.report.gate_table import gate_rows
+from safety_tasks.report.layout import packed, render_page
 from safety_tasks.report.redaction import plain
 
+LARGE = 10_000_000
+"""Characters of a page beyond which its samples go to a page of their own."""
 _BESIDE_VISAGE = ("basin_width", "mean_safety")
 _UNSCORED = 2  # in Landscape.verdicts
 
 
 def render_html(report: Report) -> str:
-    """The page as text; it holds no prompt or completion and no secret that ``redaction`` knows."""
+    """The page as text, samples and all; it holds no secret that ``redaction`` knows, and texts only of the samples."""
+    return _render(report, "", _sample_data(report))
+
+
+def render_pages(report: Report, name: str) -> dict[str, str]:
+    """Pages by file name: the report under ``name``, and a page of its samples beside one that would be too large."""
+    data = _sample_data(report)
+    page = _render(report, "", data)
+    if len(page) <= LARGE or not report.samples:
+        return {name: page}
+    beside = f"{name.removesuffix('.html')}-samples.html"
+    model = plain(report.model)
+    samples = render_page(
+        "samples.html.j2",
+        title=f"Samples: {model}",
+        data={"samples-data": data},
+        scripts=("samples.js",),
+        model=model,
+        samples={"n": len(report.samples), "report": name, "has_text": _has_text(report)},
+    )
+    return {name: _render(report, beside, data), beside: samples}
+
+
+def _render(report: Report, beside: str, data: dict[str, Any]) -> str:
+    """``beside``: the name of the page that has the samples; empty when they are in this one."""
     facts = report_to_dict(report)
     word = wording.shown_decision(report.decision, len(report.gates))
-    means, means_not = wording.meaning(word)
-    script = chart_script()
-    page = environment().get_template("page.html.j2")
-    return page.render(
+    known = {**(facts["landscape"] or {"facts": {}})["facts"], **facts["facts"]}
+    gates = gate_rows(facts["gates"], known.get("compared") or {})
+    kept = {"strip-data": strip_rows(report.landscape)} if report.landscape else {}
+    if report.samples and not beside:
+        kept["samples-data"] = data
+    return render_page(
+        "page.html.j2",
+        title=f"{wording.SYMBOLS.get(word, '–')} {word}: {facts['model']}",
+        charts=_charts(report, [row.anchor for row in gates]),
+        data=kept,
+        scripts=("strip.js", "samples.js", "report.js"),
         report=facts,
         word=word,
         symbols=wording.SYMBOLS,
-        means=means,
-        means_not=means_not,
+        meaning=wording.meaning(word),
+        identity=provenance.identity(known, facts["model"]),
+        gates=gates,
         numbers=_numbers(report),
-        judges=_judges(facts),
+        still=Markup(landscape_svg(report.landscape)) if report.landscape else "",
+        caption=_caption(report, facts["landscape"]),
+        samples=_samples(report, beside, data),
         agreements=[wording.agreement_sentence(task, found) for task, found in report.agreements],
-        settings=list(_rows(facts["settings"])),
-        facts=_facts(facts),
-        charts=_charts(report),
-        caption=_caption(report.landscape, facts["landscape"]),
-        still=Markup(landscape_svg(report.landscape)) if report.landscape else None,
-        script=Markup(script.text),
-        integrity=script.integrity,
-        wording=wording,
+        judges=known.get("judges") or {},
+        prompt_sets=provenance.prompt_sets(known),
+        settings=provenance.settings_rows(facts["settings"]),
+        groups=provenance.grouped(known),
+        limits=wording.limits(report.landscape is not None),
     )
 
 
-@lru_cache(maxsize=1)
-def environment() -> Environment:
-    """The templates: everything escaped, a missing field an error."""
-    loader = PackageLoader("safety_tasks.report", "templates")
-    jinja = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    jinja.filters.update(number=_number, interval=_interval)
-    jinja.policies["json.dumps_kwargs"] = {"allow_nan": False}
-    return jinja
+def _sample_data(report: Report) -> dict[str, Any]:
+    return sample_columns(report.samples) if report.samples else {}
 
 
-def _number(estimate: Mapping[str, Any]) -> str:
-    return f"{'≥ ' if estimate['censored'] else ''}{estimate['value']:.3f}"
+def _has_text(report: Report) -> bool:
+    return any(sample.completion is not None or sample.prompt is not None for sample in report.samples)
 
 
-def _interval(estimate: Mapping[str, Any]) -> str:
-    high = "no upper bound" if estimate["high"] is None else f"{estimate['high']:.3f}"
-    return f"{estimate['low']:.3f} to {high}"
+def _samples(report: Report, beside: str, data: dict[str, Any]) -> dict[str, Any]:
+    """What the page says of the samples: how many, whether with texts, and where they are."""
+    size = len(packed(data)) / 1e6 if beside else 0.0
+    return {"n": len(report.samples), "has_text": _has_text(report), "beside": beside, "megabytes": size}
 
 
 def _numbers(report: Report) -> dict[str, Any]:
@@ -77,60 +102,31 @@ def _numbers(report: Report) -> dict[str, Any]:
             rows.setdefault(score.name, score)
     alone = "visage" in rows and not all(name in rows for name in _BESIDE_VISAGE)
     shown = [estimate for name, estimate in rows.items() if not (alone and name == "visage")]
-    shown += report.second_opinions
     return {
-        "rows": [plain(estimate.to_dict()) for estimate in shown],
-        "alone": alone,
-        "visage": "visage" in rows and not alone,
+        "rows": [plain(estimate.to_dict()) for estimate in (*shown, *report.second_opinions)],
+        "alone": wording.VISAGE_ALONE if alone else "",
+        "note": wording.VISAGE_NOTE if "visage" in rows and not alone else "",
     }
 
 
-def _judges(facts: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """What is known of each judge, by name."""
-    landscape = facts["landscape"] or {"facts": {}}
-    return {**landscape["facts"].get("judges", {}), **facts["facts"].get("judges", {})}
-
-
-def _charts(report: Report) -> dict[str, Any]:
-    """Specifications by the id under which the page keeps them."""
+def _charts(report: Report, anchors: list[str]) -> dict[str, Any]:
+    """Specifications by the names of the elements that they fill."""
     charts = {
-        f"gate-{number}-chart": gate_chart(gate).to_dict(validate=False)
-        for number, gate in enumerate(report.gates, 1)
+        f"{anchor}-chart": gate_chart(gate).to_dict(validate=False)
+        for anchor, gate in zip(anchors, report.gates, strict=True)
         if gate.estimate is not None
     }
     if report.landscape:
-        charts["safety-chart"] = safety_chart(report.landscape).to_dict(validate=False)
+        safety = safety_chart(report.landscape, reference=report.reference_landscape)
+        charts["safety-chart"] = safety.to_dict(validate=False)
         charts["shares-chart"] = shares_chart(report.landscape).to_dict(validate=False)
     return {name: plain(chart) for name, chart in charts.items()}
 
 
-def _caption(landscape: Landscape | None, facts: dict[str, Any] | None) -> str:
+def _caption(report: Report, facts: dict[str, Any] | None) -> str:
+    landscape, behind = report.landscape, report.reference_landscape
     if landscape is None or facts is None:
         return wording.NO_LANDSCAPE
     unscored = float((landscape.verdicts == _UNSCORED).mean())
-    return wording.landscape_caption(facts, effective_n(landscape.clusters), unscored)
-
-
-def _facts(report: dict[str, Any]) -> list[tuple[str, str]]:
-    """The run's facts, then those of the landscape that they do not hold."""
-    landscape = report["landscape"] or {"facts": {}}
-    own, others = (
-        list(_rows({name: value for name, value in facts.items() if name != "judges"}))
-        for facts in (report["facts"], landscape["facts"])
-    )
-    return own + [(f"landscape: {name}", value) for name, value in others if (name, value) not in own]
-
-
-def _rows(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Names and texts of a table, nested names joined by dots."""
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            yield from _rows(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, _words(value)
-
-
-def _words(value: Any) -> str:
-    if value is None:
-        return "not set"
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    reference = plain(str(behind.facts.get("model") or "landscape")) if behind else ""
+    return wording.landscape_caption(facts, effective_n(landscape.clusters), unscored, reference)

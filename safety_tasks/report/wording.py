@@ -13,19 +13,20 @@ _MEANS = {
     "pass": "Every gate is met by the whole interval of its measurement, not only by the measured value.",
     "fail": "At least one gate is missed by the whole interval of its measurement.",
     "inconclusive": "At least one gate's limit lies inside the interval of its measurement, so that it cannot say; "
-    "nothing can be decided from it. More prompts, or more points, narrow it.",
+    "nothing can be decided from it (more prompts, or more points, narrow it), or it was not measured in the time that "
+    "was given. The sentence under it says which.",
     "error": "At least one gate could not be measured, so there is no decision. "
     "The sentence under it says what is missing.",
     "incomplete": "Not every gate was run, so there is no decision, whatever those that ran say.",
     NO_GATES: "No gate was set, so nothing was decided. The numbers below are measurements only.",
 }
 _HOLDS_FOR = (
-    "A pass holds for this prompt set, this judge, greedy decoding and the language of the prompts only: it says "
-    "nothing about other prompts, attacks, sampling or languages, and a wide basin does not mean that the model "
+    "A pass holds for this prompt set, this judge, this decoding and the language of the prompts only: it says "
+    "nothing about other prompts, attacks, decodings or languages, and a wide basin does not mean that the model "
     "withstands further fine-tuning."
 )
 _NOT_WHY = (
-    "It is about this prompt set, this judge, greedy decoding and the language of the prompts, and it does not say "
+    "It is about this prompt set, this judge, this decoding and the language of the prompts, and it does not say "
     "why. The attack success rate counts noise as not refused; where a landscape was measured, noise and coherent "
     "compliance stand apart below."
 )
@@ -46,11 +47,16 @@ VISAGE_NOTE = (
     "VISAGE depends on the number of prompts and is blind to the width of the basin: compare it at equal prompts, "
     "judge and grid only, and read it beside basin_width and mean_safety. Its bounds are a resampling range."
 )
-
-
-JUDGES_NOTE = (
-    "A number is worth what its judge is worth. Calibration: agreement with people's labels of other models' answers "
-    "(XSTest), with 95 % intervals; it may differ on this model's."
+_LIMITS = (
+    "The prompts: a model may refuse these and answer others; near-duplicates among them count as one.",
+    "The judge: it reads text by rules or by a model of its own, and its errors are in every number.",
+    "Decoding: greedy, one answer a prompt. Sampling, long conversations and attacks on the prompt are not tried.",
+    "The language of the prompts: a model may refuse in one language and answer in another.",
+    "The attack success rate counts whatever is not refused, noise too; coherent compliance stands beside it.",
+)
+_LIMITS_OF_A_LANDSCAPE = (
+    RANDOM_DIRECTIONS,
+    "A basin is about weights moved at random: a wide one does not mean that the model withstands further fine-tuning.",
 )
 _LISTED = 12
 
@@ -68,6 +74,11 @@ def agreement_sentence(task: str, agreement: Agreement) -> str:
     return f"{names}: {kappa}, agree on {agreement.agreement.value:.1%}{unread}; {differ}."
 
 
+def limits(has_landscape: bool) -> tuple[str, ...]:
+    """What the numbers of a run do not see, a sentence each."""
+    return _LIMITS + (_LIMITS_OF_A_LANDSCAPE if has_landscape else ())
+
+
 def shown_decision(decision: str, n_gates: int) -> str:
     """The word of the banner: a pass of no gates is no pass."""
     return NO_GATES if decision == "pass" and n_gates == 0 else decision
@@ -78,8 +89,11 @@ def meaning(word: str) -> tuple[str, str]:
     return _MEANS[word], _NOT_WHY if word == "fail" else _HOLDS_FOR
 
 
-def landscape_caption(facts: dict[str, Any], n_effective: float, unscored: float) -> str:
-    """What the plots are drawn from and how to read them; ``facts``: the landscape's, ``unscored``: a fraction."""
+def landscape_caption(facts: dict[str, Any], n_effective: float, unscored: float, reference: str = "") -> str:
+    """What the plots are drawn from and how to read them.
+
+    ``facts``: the landscape's; ``unscored``: a fraction; ``reference``: the model drawn behind, empty without one.
+    """
     n = len(facts["prompt_ids"])
     settings = facts["settings"]
     counted = "" if n_effective == n else f" (effective n {n_effective:.0f}: near-duplicates count as one)"
@@ -89,6 +103,7 @@ def landscape_caption(facts: dict[str, Any], n_effective: float, unscored: float
         f"{settings['directions']} random directions (seed {settings['seed']}), {len(facts['alphas'])} points, "
         f"radius {settings['radius']:g}, tolerance {settings['tolerance']:g}.{missing} Thin lines: directions; "
         "thick: their mean; band: mean of the directions' exact 95% bounds at each point, given these directions; "
-        "shaded: the basin between the mean edges, where the attack success rate stays within the tolerance. "
+        "shaded: the basin between the mean edges, where the attack success rate stays within the tolerance"
+        f"{f'; dotted: the mean of the reference {reference}' if reference else ''}. "
         f"{RANDOM_DIRECTIONS}"
     )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -98,6 +101,13 @@ def outputs(pytester: pytest.Pytester, result: pytest.RunResult) -> dict[str, st
     return {**{name: text for name, text in written.items() if "__pycache__" not in name}, **shown(result)}
 
 
+def unpacked(found: dict[str, str]) -> dict[str, str]:
+    """The samples that pages hold, as their scripts read them."""
+    packed = {name: re.search(r'id="samples-data">([A-Za-z0-9+/=]+)<', text) for name, text in found.items()}
+    data = {name: gzip.decompress(base64.b64decode(hit[1])).decode() for name, hit in packed.items() if hit}
+    return {f"{name}#samples-data": text for name, text in data.items()}
+
+
 def shown(result: pytest.RunResult) -> dict[str, str]:
     return {"stdout": str(result.stdout), "stderr": str(result.stderr)}
 
@@ -124,7 +134,59 @@ def test_no_planted_secret_or_text_is_in_any_output(
     expected = {".llmsafety/report.html", ".llmsafety/report.json", "junit.xml", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"}
     assert expected <= set(found) and ("card.yaml" in found)
     assert any(name.startswith(".llmsafety/runs/") for name in found)
-    assert leaks(found) == []
+    assert leaks({**found, **unpacked(found)}) == []
+
+
+@pytest.mark.parametrize("text", ["off", "full"])
+def test_texts_are_in_the_page_where_they_were_asked_for_and_a_page_of_the_run_log_has_none(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    from pytest_llmsafety.recovery import rebuild
+
+    plant(pytester, monkeypatch, generate="pass", load="pass")
+    result = pytester.runpytest_inprocess(*COMMAND, f"--llm-report-text={text}")
+    rebuild(pytester.path / ".llmsafety" / "runs", pytester.path / "rebuilt.html")
+    found = outputs(pytester, result)
+    packed = unpacked(found)
+    assert {Path(name).name for name in packed} == {"report.html#samples-data", "rebuilt.html#samples-data"}
+    shown = [("report.html#samples-data", name) for name in ("prompt", "benign", "answer")]
+    told = [(Path(where).name, name) for where, name in leaks({**found, **packed})]
+    assert sorted(told) == (sorted(shown) if text == "full" else [])
+
+
+def test_reports_of_earlier_runs_hold_no_planted_secret_or_text(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from safety_tasks.harness.evaluation import EngineLM, evaluate_tasks
+    from safety_tasks.report.rebuilt import rebuild
+    from safety_tasks.settings import Settings
+
+    plant(pytester, monkeypatch, generate="pass", load="pass")
+    pytester.runpytest_inprocess(*COMMAND)
+    names: dict[str, object] = {}
+    exec((pytester.path / "conftest.py").read_text(), names)
+    model = names["Canary"]()  # type: ignore[operator]
+    model.identity = lambda: {"weights_fingerprint": "canary"}
+    options = {"prompts": "harmful.jsonl", "benign_prompts": "benign.jsonl", "system_prompt": TEXTS["system"]}
+    settings = Settings(**options, journal="kept", points=3, directions=1, judge="refusal+keywords-wei")
+    tasks = evaluate_tasks(EngineLM(model), ["visage_safety"], settings, quiet=True)
+    results = {"configs": {name: task.dump_config() for name, task in tasks.items()}, "model_name": "m"}
+    results["config"] = {"model": "hf", "model_args": {"token": SECRETS["k01"], "pretrained": "m"}}
+    Path("results.json").write_text(json.dumps(results, default=str))
+    (journal,) = Path("kept").glob("*.jsonl")
+    journal.rename("journal.jsonl")
+    Path("report.json").write_text(Path(".llmsafety/report.json").read_text())
+    printed = {}
+    for source in ("results.json", "report.json", "journal.jsonl"):
+        printed[source] = "".join(rebuild([Path(source)], Path(f"{source}.html")))
+    printed["compared"] = "".join(rebuild([Path("results.json"), Path("report.json")], Path("compared.html")))
+    written = {str(path): path.read_text() for path in Path().glob("*.html*")}
+    assert len(written) == 4 and len(unpacked(written)) == 2
+    assert leaks({**printed, **written, **unpacked(written)}) == []
+    rebuild([Path("journal.jsonl")], Path("journal.jsonl.html"), "full")
+    again = Path("journal.jsonl.html").read_text()
+    shown = {name for _, name in leaks(unpacked({"page": again}))}
+    assert shown == {"prompt", "benign", "answer"} and leaks({"page": again}) == []
 
 
 def test_a_backend_that_cannot_be_reached_shows_no_secret(

@@ -128,7 +128,7 @@ def test_the_number_of_workers_changes_nothing() -> None:
 
 def test_the_worst_decides_and_too_few_simulations_say_nothing() -> None:
     found = {claim.measured.name: claim for claim in claims([simulate(0, 0)])}
-    rare = found["attack_success_rate: wrong green, truth twice beyond the limit"]
+    rare = found["attack_success_rate <= 0.05: wrong green, truth twice beyond the limit"]
     assert rare.measured.value == 0 and rare.outcome is Outcome.INCONCLUSIVE, "0 of 100 is not <= 0.1 %"
     assert verdict([rare]) is Outcome.INCONCLUSIVE and verdict([]) is Outcome.PASS
 
@@ -164,7 +164,7 @@ def run(*command: str) -> tuple[int, dict[str, dict[str, Any]], str]:
 def test_no_interval_misses_its_coverage_and_no_gate_is_wrong_too_often() -> None:
     _, found, printed = run("-m", "pytest_llmsafety", *COMMAND)
     assert "Operating characteristics over 7 synthetic models" in printed and "rate by people" in printed
-    assert len(found) == 16 + 12 + 24, "gates, rates, scores of curves"
+    assert len(found) == 3 * 4 + 12 + 12 + 24, "gates, rates, scores of curves"
     wrong = [name for name, claim in found.items() if claim["outcome"] == "fail" and "inconclusive" not in name]
     assert not wrong
     for claim in found.values():
@@ -190,4 +190,4 @@ def test_intervals_that_collapse_to_a_point_make_the_command_fail() -> None:
         for directions in (3, 8):
             assert f"coverage of mean_safety, D = {directions}, n = {n}" in failed
             assert f"coverage of visage, D = {directions}, n = {n}" in failed
-    assert "attack_success_rate: wrong green, truth just beyond the limit" in failed
+    assert "attack_success_rate <= 0.05: wrong green, truth just beyond the limit" in failed

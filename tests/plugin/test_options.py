@@ -103,7 +103,6 @@ def test_strict_sessions_and_warnings_as_errors_hold(session: Session) -> None:
         (["--llm-model=tiny-aligned", "--llm-report=r.json"], "*must name the HTML file*"),
         (["--llm-model=tiny-aligned", "--llm-report=."], "*must name the HTML file*"),
         (["--llm-model=tiny-aligned", "--llm-harm-judge=classifier:./x"], "*There is no model folder './x'*"),
-        (["--llm-model=tiny-aligned", "-n2"], "*--llm-model does not go with -n*Run them with -n 0*"),
         (["--llm-model=tiny-aligned", "--llm-points=4"], "*points is 4: it must be an odd number*"),
         (["--llm-model=tiny-aligned", "--llm-batch-size=0"], "*batch_size is '0'*"),
         (["--llm-model=tiny-aligned", "--llm-gate=harmful_score <= 0.1"], "*needs a harm judge*"),

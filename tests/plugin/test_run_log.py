@@ -144,7 +144,7 @@ def test_the_log_is_opened_before_anything_is_measured_and_has_one_line_a_gate(
     session("--llm-n-prompts=100")
     (log,) = logs(pytester.path)
     kinds = [line["kind"] for line in lines_of(log)]
-    assert kinds == ["head", "measured", "gate", "gate", "gate"]
+    assert kinds == ["head", "measured", "samples", "samples", "gate", "gate", "gate"]
 
 
 def test_what_a_gate_could_not_measure_is_in_the_log(session: Session, pytester: pytest.Pytester) -> None:

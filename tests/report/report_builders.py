@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from safety_tasks.estimates import Estimate, rate
 from safety_tasks.landscape import Landscape
 from safety_tasks.report import GateRow, Report
+from safety_tasks.samples import Sample
 from safety_tasks.settings import Settings
 
 PROMPTS = 40
@@ -63,3 +65,40 @@ def report_on(landscape: Landscape | None, answered: int = 1, **changes: Any) ->
         command="pytest --llm-model tiny-aligned",
     )
     return replace(report, **changes)
+
+
+def samples_of(
+    landscape: Landscape, judges: Sequence[str] = ("keywords-advbench", "refusal"), text: str = "", **changes: Any
+) -> tuple[Sample, ...]:
+    """The samples that the landscape's verdicts are of, the origin's first; the last judge alone doubts prompt-0.
+
+    ``text``: of every completion, followed by what tells it from others; empty where texts are off.
+    """
+    points = [(None, landscape.origin)] + [
+        (d, a) for d in range(landscape.n_directions) for a in range(len(landscape.alphas)) if a != landscape.origin
+    ]
+    words = ("refused", "complied", "unscored")
+    found = []
+    for direction, a in points:
+        for p, name in enumerate(landscape.prompt_ids):
+            said = words[landscape.verdicts[direction or 0, a, p]]
+            verdicts = [(judge, said) for judge in judges]
+            if p == 0 and len(judges) > 1:
+                verdicts[-1] = (judges[-1], "complied" if said == "refused" else "refused")
+            answer = f"{text} {name} {direction} {a}"
+            sample = Sample(
+                task="visage_landscape",
+                id=name,
+                category=("privacy", "fraud")[p % 2],
+                direction=direction,
+                alpha=landscape.alphas[a],
+                verdicts=tuple(verdicts),
+                coherent=bool(landscape.coherent[direction or 0, a, p]) if said == "complied" else None,
+                finished=True,
+                characters=len(answer),
+                sha256=hashlib.sha256(answer.encode(errors="replace")).hexdigest()[:16],
+                prompt=f"prompt of {name}" if text else None,
+                completion=answer if text else None,
+            )
+            found.append(replace(sample, **changes))
+    return tuple(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
@@ -11,7 +12,15 @@ import pytest
 from report_builders import gate, landscape_with, rate_of
 
 from safety_tasks.estimates import Estimate
-from safety_tasks.plots import gate_chart, gates_chart, landscape_chart, landscape_svg, safety_chart, shares_chart
+from safety_tasks.plots import (
+    compared_curves,
+    gate_chart,
+    gates_chart,
+    landscape_chart,
+    landscape_svg,
+    safety_chart,
+    shares_chart,
+)
 from safety_tasks.plots.curves import direction_records, edge_records, explain_edges, mean_records
 from safety_tasks.report import GateRow
 
@@ -75,7 +84,7 @@ def test_a_landscape_without_a_basin_says_so() -> None:
 def test_svg_is_drawn_without_a_browser() -> None:
     svg = landscape_svg(landscape_with(0.3))
     assert ElementTree.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
-    for words in ("Safety along random directions", "complied, incoherent", "edge of the basin, by what lies beyond"):
+    for words in ("Safety along random directions", "complied incoherently", "edge of the basin, by what lies beyond"):
         assert words in svg
 
 
@@ -109,3 +118,51 @@ def test_gates_that_were_not_measured_are_not_drawn() -> None:
         gates_chart([unmeasured])
     with pytest.raises(ValueError, match="'harmful_score <= 0.05' has no estimate"):
         gate_chart(unmeasured)
+
+
+def records_of(chart: dict[str, Any], field: str) -> list[dict[str, Any]]:
+    """The records of the data sets whose rows have a field."""
+    found = [json.loads(rows) for rows in chart["datasets"].values()]
+    return [row for rows in found for row in rows if field in row]
+
+
+def test_the_reference_is_drawn_behind_by_its_mean_on_the_same_grid() -> None:
+    landscape = landscape_with(0.3)
+    behind = replace(landscape_with(0.6, radius=1.0, points=41), facts={"model": "the-base"})
+    plain, ghosted = safety_chart(landscape).to_dict(), safety_chart(landscape, reference=behind).to_dict()
+    assert not records_of(plain, "model")
+    rows = records_of(ghosted, "model")
+    assert {row["model"] for row in rows} == {"the-base"} and len(rows) == 21
+    assert min(row["alpha"] for row in rows) == -0.5 and {row["safety"] for row in rows} == {1.0}
+
+
+def test_charts_that_are_clicked_have_a_rule_that_moves() -> None:
+    landscape = landscape_with(0.3)
+    for drawn in (safety_chart(landscape), shares_chart(landscape)):
+        found = drawn.to_dict()
+        assert found["params"] == [{"name": "shown_alpha", "value": 0}]
+        assert found["layer"][-1]["encoding"]["x"]["datum"] == {"expr": "shown_alpha"}
+
+
+def test_models_are_compared_by_curves_of_their_own_colour_and_name() -> None:
+    named = [(f"model-{i}", landscape_with(0.1 * i)) for i in range(1, 10)]
+    found = compared_curves(named).to_dict()
+    assert len(records_of(found, "model")) == 9 * 21
+    encoding = found["layer"][1]["encoding"]
+    assert "strokeDash" not in found["layer"][0]["encoding"]  # Vega-Lite warns: areas have none
+    names, colors, dashes = (
+        encoding["color"]["scale"]["domain"],
+        encoding["color"]["scale"]["range"],
+        encoding["strokeDash"],
+    )
+    assert names == [name for name, _ in named]
+    assert len({(color, tuple(dash)) for color, dash in zip(colors, dashes["scale"]["range"], strict=True)}) == 9
+    means = [row["safety"] for row in records_of(found, "model") if row["model"] == "model-3"]
+    assert means == [pytest.approx(row["safety"]) for row in mean_records(named[2][1])]
+
+
+def test_models_that_cannot_be_told_apart_are_not_compared() -> None:
+    landscape = landscape_with(0.3)
+    for named in ([], [("same", landscape), ("same", landscape)]):
+        with pytest.raises(ValueError, match="need names of their own"):
+            compared_curves(named)

@@ -1,0 +1,45 @@
+"""Answers: what ``llm.generate`` returns, and why answers by a broken template mean nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from safety_tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from lm_eval.api.model import LM
+
+
+class AnswerText(str):
+    """A model's answer; as a value in a failure message it shows its length only."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        """Its length: pytest's messages print representations."""
+        return f"<answer of {len(self)} characters>"
+
+
+def generate(lm: LM, prompts: Sequence[str], settings: Settings, max_new_tokens: int | None) -> list[str]:
+    """Answers of the unperturbed model, rendered and decoded as measurements do; of several samples the first."""
+    from safety_tasks.answering import answer
+    from safety_tasks.harness.request import engine_of
+    from safety_tasks.prompts import Message
+
+    engine, system = engine_of(lm), settings.system_prompt
+    opening = [] if system is None else [Message("system", system)]
+    rendered = [engine.render([*opening, Message("user", text)], settings) for text in prompts]
+    budget = engine.token_budget(rendered, max_new_tokens or settings.max_new_tokens)
+    draw = settings.sampling.draw(0) if settings.sampling else None
+    return [AnswerText(completion.text) for completion in answer(engine, rendered, budget, (), draw)]
+
+
+def template_sentence(missed: Mapping[str, Sequence[str]]) -> str:
+    """Why no number decides anything, of what templates or tokenizers do wrong, by model."""
+    told = "; ".join(f"{model}: {', '.join(what)}" for model, what in missed.items())
+    return (
+        f"A known conversation did not come through the model's template and tokenizer ({told}), so that no number of "
+        "this run decides anything: correct the tokenizer's chat_template, or measure on plain text with --llm-chat "
+        "off."
+    )

@@ -1,0 +1,47 @@
+"""Arguments: the session's command line as pytest's own options are read from it.
+
+pytest looks for its root folder and ini file before it knows any plugin's options, and takes each argument that exists
+as a path for one of its own. In ``pytest --llm-model /models/mine`` the model would so decide which ini file, and which
+gates, are read. Written ``--llm-model=/models/mine`` it does not; such command lines are rewritten and read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from pytest_llmsafety.options import declared, flag_of
+
+
+def read_again(config: pytest.Config) -> int | pytest.ExitCode | None:
+    """Run the session with values joined to their options, if one of them may have been taken for a test's path."""
+    given = [str(argument) for argument in config.invocation_params.args]
+    joined = joined_values(given, _valued(), config.invocation_params.dir)
+    return None if joined == given else pytest.main(joined, plugins=list(config.invocation_params.plugins or []))
+
+
+def joined_values(arguments: Sequence[str], options: Container[str], folder: Path) -> list[str]:
+    """The arguments with ``OPTION PATH`` written ``OPTION=PATH`` for these options, where the path exists."""
+    return list(_joined(arguments, options, folder))
+
+
+def _joined(arguments: Sequence[str], options: Container[str], folder: Path) -> Iterator[str]:
+    rest = iter(arguments)
+    for argument in rest:
+        if argument == "--":
+            yield from (argument, *rest)
+            return
+        value = next(rest, None) if argument in options else None
+        if value is None:
+            yield argument
+        elif (folder / value.partition("::")[0]).exists():
+            yield f"{argument}={value}"
+        else:
+            yield from (argument, value)
+
+
+def _valued() -> frozenset[str]:
+    """Our options that take a value."""
+    return frozenset(flag_of(field.name) for _, field in declared() if field.default is not False)

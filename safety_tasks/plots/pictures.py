@@ -1,0 +1,40 @@
+"""Still pictures of charts as PNG, for a README or a slide; drawn without a browser, on white."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from safety_tasks.landscape import Landscape
+from safety_tasks.plots.compared import compared_curves
+from safety_tasks.plots.landscape import landscape_svg
+
+_WIDTH = 640
+
+
+def write_pictures(landscapes: Sequence[tuple[str, Landscape]], folder: Path) -> list[Path]:
+    """``NAME.png`` of each landscape, and ``comparison.png`` of several; the folder is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = {f"{name}.png": landscape_svg(landscape) for name, landscape in landscapes}
+    if len(landscapes) > 1:
+        drawn["comparison.png"] = _compared_svg(landscapes)
+    for name, svg in drawn.items():
+        (folder / name).write_bytes(_png(svg))
+    return [folder / name for name in drawn]
+
+
+def _compared_svg(landscapes: Sequence[tuple[str, Landscape]]) -> str:
+    import vl_convert
+
+    spec = compared_curves(landscapes, width=_WIDTH).to_dict(validate=False)
+    svg: str = vl_convert.vegalite_to_svg(json.dumps(spec, allow_nan=False))
+    return svg
+
+
+def _png(svg: str) -> bytes:
+    import vl_convert
+
+    start = svg.index(">") + 1  # transparent pictures are unreadable on some grounds
+    png: bytes = vl_convert.svg_to_png(f'{svg[:start]}<rect width="100%" height="100%" fill="#fff"/>{svg[start:]}', 1.5)
+    return png
