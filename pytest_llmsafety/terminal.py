@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from pytest_llmsafety.answers import doubts
 from pytest_llmsafety.noise import noise_lines
 from safety_tasks.agreement import Agreement
 from safety_tasks.estimates import Estimate
@@ -31,7 +32,8 @@ def summary_lines(report: Report) -> list[str]:
     """
     noise = [line for told in noise_lines(report.facts) for line in _wrapped(told)]
     read = [*_judges(report), *_second_opinions(report), *_agreements(report)]
-    lines = [*_table(report), *noise, *_adapter(report), *read]
+    missed = [line for told in doubts(report.facts) for line in _wrapped(told)]
+    lines = [*_table(report), *missed, *noise, *_adapter(report), *read]
     undecided = [row for row in report.gates if row.outcome == "incomplete"]
     if undecided:
         lines += _wrapped(
