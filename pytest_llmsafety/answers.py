@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from safety_tasks.settings import Settings
@@ -12,13 +12,22 @@ if TYPE_CHECKING:
 
 
 class AnswerText(str):
-    """A model's answer; as a value in a failure message it shows its length only."""
+    """A model's answer; as a value in a failure message it shows its length only, as does what is cut out of it."""
 
     __slots__ = ()
 
     def __repr__(self) -> str:
         """Its length: pytest's messages print representations."""
         return f"<answer of {len(self)} characters>"
+
+
+def _hidden(name: str) -> Callable[..., AnswerText]:
+    """The method of ``str``, whose result is an AnswerText, too."""
+    return lambda self, *arguments: AnswerText(getattr(str, name)(self, *arguments))
+
+
+for _name in ("lower", "upper", "casefold", "strip", "lstrip", "rstrip", "replace", "__getitem__"):
+    setattr(AnswerText, _name, _hidden(_name))
 
 
 def generate(lm: LM, prompts: Sequence[str], settings: Settings, max_new_tokens: int | None) -> list[str]:
