@@ -48,7 +48,7 @@ def step_summary(report: Report, page: Path) -> str:
     lines = [f"## Language model safety: {word}", "", f"Model {escaped(facts['model'])}. {means}", ""]
     if facts["gates"]:
         lines += [*_table("verdict", "gate", *_NUMBER, "compared with"), *map(_cells, _gate_rows(facts)), ""]
-        lines += [f"- {escaped(gate['sentence'])}" for gate in facts["gates"] if gate["outcome"] != "pass"]
+        lines += dict.fromkeys(f"- {escaped(gate['sentence'])}" for gate in facts["gates"] if gate["outcome"] != "pass")
         lines += [""]
     if besides:
         lines += [*_table("measured besides", *_NUMBER), *(_cells([f["name"], *_number(f)]) for f in besides), ""]
