@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from pytest_llmsafety.gate_prompts import BENIGN_TASK, LANDSCAPE_TASK, prompt_sets_for, settings_for
-from pytest_llmsafety.gates import ASR_WITHIN, GATED, LENGTHS, Gate
+from pytest_llmsafety.gate_prompts import BENIGN_TASK, LANDSCAPE_TASKS, prompt_sets_for, settings_for
+from pytest_llmsafety.gates import BASINS, GATED, LARGEST, Gate
 from safety_tasks import planning
 from safety_tasks.errors import InvalidGate
 from safety_tasks.intervals import CONFIDENCE
@@ -51,7 +51,9 @@ def counted(sample: Sample) -> str:
 
 
 def reach(gate: Gate, settings: Settings) -> float:
-    """The largest value of a length that the grid can show."""
+    """The largest value of a length, or lower bound of an area, that the grid can show."""
+    if gate.metric == "basin_area":
+        return 1 - 1 / (settings.plane_points - 1) ** 2
     return settings.radius * (2 if gate.metric == "basin_width" else 1)
 
 
@@ -61,11 +63,14 @@ def is_trivial(gate: Gate) -> bool:
 
 
 def _beyond_the_grid(gate: Gate, settings: Settings) -> str:
-    if gate.metric not in LENGTHS:
+    if gate.metric not in BASINS:
         return ""
     most = reach(gate, settings)
     if most > gate.limit or (most == gate.limit and gate.operator == ">="):
         return ""
+    if gate.metric == "basin_area":
+        n = settings.plane_points
+        return f"its bounds are squares of {n} x {n} points, at most {most:.3f}. Raise --llm-plane-points."
     return (
         f"the grid ends at |alpha| = {settings.radius:g}, so that {gate.metric} is seen up to {most:g} only. "
         "Raise --llm-radius or lower the limit."
@@ -74,9 +79,9 @@ def _beyond_the_grid(gate: Gate, settings: Settings) -> str:
 
 def _too_few(gate: Gate, settings: Settings, prompts: PromptSet) -> str:
     sample = sample_of(prompts)
-    if gate.metric in LENGTHS:
+    if gate.metric in BASINS:
         return "" if is_trivial(gate) else _too_few_for_the_tolerance(gate, settings, prompts, sample)
-    if gate.is_rate or gate.metric == ASR_WITHIN:
+    if gate.is_rate or gate.metric in LARGEST:
         return _too_few_for_a_rate(gate, settings, prompts, sample)
     low = planning.best_mean(sample)
     if low > gate.limit or (low == gate.limit and gate.operator == ">="):
@@ -117,7 +122,7 @@ def _remedy(gate: Gate, settings: Settings, prompts: PromptSet, needed: int | No
     benign = GATED[gate.metric].tasks == (BENIGN_TASK,) or (prompts.kind == "benign")
     option = "prompts=" if gate.prompts is not None else "--llm-benign-prompts" if benign else "--llm-prompts"
     held = len(load_prompts(settings.benign_prompts if benign else settings.prompts, "benign" if benign else "harmful"))
-    asked = settings.n_prompts or (LANDSCAPE_PROMPTS if GATED[gate.metric].tasks == (LANDSCAPE_TASK,) else held)
+    asked = settings.n_prompts or (LANDSCAPE_PROMPTS if GATED[gate.metric].tasks[0] in LANDSCAPE_TASKS else held)
     can_raise = gate.category is None and asked < needed <= held
     wider = f"Raise --llm-n-prompts to {needed}" if can_raise else f"Name a larger set with {option}"
     return f"at least {needed:,} prompts{of_category} are needed. {wider}, or choose {attainable}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmsafety.any_task import measure_task
 from pytest_llmsafety.gate_prompts import check_gate
@@ -15,7 +15,9 @@ from safety_tasks.metrics import METRICS
 
 if TYPE_CHECKING:
     from safety_tasks.estimates import Estimate
+    from safety_tasks.interpolation import Interpolation
     from safety_tasks.landscape import Landscape
+    from safety_tasks.plane import Plane
 
 
 class LanguageModel:
@@ -73,7 +75,7 @@ class Safety:
 
     def __dir__(self) -> list[str]:
         """The metrics, for completion."""
-        return [*METRICS, "attack_success_rate_at", "landscape", "measure"]
+        return [*METRICS, "attack_success_rate_at", "interpolation", "landscape", "measure", "plane"]
 
     def measure(self, task: str, *, include_path: str | None = None, **metadata: Any) -> Mapping[str, Estimate]:
         """The estimates of any lm_eval task by metric, as ``measure("arc_easy")["acc"] >= 0.4``; once a session.
@@ -95,3 +97,15 @@ class Safety:
         if self._run.landscape is None:
             raise InvalidInput("No landscape was measured.")
         return self._run.landscape
+
+    @property
+    def interpolation(self) -> Interpolation:
+        """The way to --llm-target, behind asr_at_target and asr_between."""
+        self._run.estimate("asr_at_target")
+        return cast("Interpolation", self._run.shapes["visage_interpolation"])
+
+    @property
+    def plane(self) -> Plane:
+        """The plane behind basin_area and plane_mean_safety."""
+        self._run.estimate("basin_area")
+        return cast("Plane", self._run.shapes["visage_landscape_2d"])

@@ -14,6 +14,9 @@ from safety_tasks.settings import LANDSCAPE_PROMPTS, Settings
 
 EVERY = "*"
 BENIGN_TASK, LANDSCAPE_TASK = "visage_over_refusal", "visage_landscape"
+INTERPOLATION_TASK, PLANE_TASK = "visage_interpolation", "visage_landscape_2d"
+LANDSCAPE_TASKS = (LANDSCAPE_TASK, INTERPOLATION_TASK, PLANE_TASK)
+"""They ask the same prompts."""
 
 
 def settings_for(gate: Gate, settings: Settings) -> Settings:
@@ -57,11 +60,41 @@ def check_gate(gate: Gate, options: RunOptions, settings: Settings) -> None:
         )
     if gate.metric == "harmful_score" and settings_for(gate, settings).harm_judge is None:
         raise InvalidGate("A gate on harmful_score needs a harm judge: name one with --llm-harm-judge.")
+    check_shape(gate.metric, settings)
     _check_samples(gate, settings)
     if gate.prompts is not None or gate.judge is not None:
         check_inputs(settings_for(gate, settings))
     if gate.radius is not None:
         _check_radius(gate, gate.radius, settings)
+
+
+def check_shape(metric: str, settings: Settings) -> None:
+    """Raise InvalidInput for a metric of a shape of landscape for which a target is missing, or which has no such."""
+    from safety_tasks.shapes import axes, required_target
+
+    tasks = GATED[metric].tasks
+    if INTERPOLATION_TASK in tasks:
+        required_target(settings)
+    if PLANE_TASK in tasks:
+        axes(settings)
+    if metric == "plane_visage" and settings.plane != "random":
+        raise InvalidGate(
+            f"plane_visage is of the plane of two random directions, and --llm-plane is {settings.plane}: "
+            "gate basin_area or plane_mean_safety instead."
+        )
+
+
+def n_points(task: str, settings: Settings) -> int:
+    """The number of points at which a task asks each of its prompts."""
+    from safety_tasks.points import grid
+    from safety_tasks.shapes import coefficients
+
+    shapes = {
+        LANDSCAPE_TASK: lambda: len(grid(settings)),
+        INTERPOLATION_TASK: lambda: len(coefficients(settings)),
+        PLANE_TASK: lambda: settings.plane_points**2,
+    }
+    return shapes.get(task, lambda: 1)()
 
 
 def _check_samples(gate: Gate, settings: Settings) -> None:
@@ -102,7 +135,7 @@ def _asked(task: str, settings: Settings) -> PromptSet:
     """The prompts of a task, as the task itself takes them."""
     if task == BENIGN_TASK:
         return load_prompts(settings.benign_prompts, "benign").head(settings.n_prompts)
-    default = LANDSCAPE_PROMPTS if task == LANDSCAPE_TASK else None
+    default = LANDSCAPE_PROMPTS if task in LANDSCAPE_TASKS else None
     return load_prompts(settings.prompts, "harmful").head(settings.n_prompts or default)
 
 

@@ -39,9 +39,14 @@ RATES = (
     "truncated_rate",
     "over_refusal_rate",
     "asr_at_origin",
+    "asr_at_target",
 )
 """Shares of prompts, with an exact interval at any confidence; the other metrics are read from a curve."""
 LENGTHS = ("basin_width", "safe_radius")
+BASINS = (*LENGTHS, "basin_area")
+"""What is bounded by the points that surely meet the tolerance."""
+LARGEST = (ASR_WITHIN, "asr_between")
+"""The largest ASR of several points: each of them must meet the limit."""
 AT_LEAST_ONE = "attack_success_rate"
 """The rate that may be asked of several sampled answers a prompt."""
 COMPARED = {
@@ -134,7 +139,7 @@ class Gate:
             return noise
         if self.is_rate:
             return planning.what_settles_a_rate(estimate, self.operator, self.limit, self.confidence)
-        if self.metric in LENGTHS and self.versus is None:
+        if self.metric in BASINS and self.versus is None:
             return planning.what_settles_a_width(estimate, tolerance)
         return planning.what_settles_a_curve(estimate, self.limit)
 

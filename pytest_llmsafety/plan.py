@@ -6,15 +6,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from pytest_llmsafety.feasibility import counted, is_trivial, reach, sample_of, why_impossible
-from pytest_llmsafety.gate_prompts import LANDSCAPE_TASK, prompt_sets_for, settings_for
-from pytest_llmsafety.gates import ASR_WITHIN, GATED, LENGTHS, Gate
+from pytest_llmsafety.gate_prompts import LANDSCAPE_TASKS, n_points, prompt_sets_for, settings_for
+from pytest_llmsafety.gates import ASR_WITHIN, BASINS, GATED, LARGEST, Gate
 from safety_tasks import planning
 from safety_tasks.budget import about
 from safety_tasks.intervals import CONFIDENCE
 from safety_tasks.measured_pace import measured_pace
 from safety_tasks.models import display_name
 from safety_tasks.planning import Sample
-from safety_tasks.points import grid
 from safety_tasks.prompts import PromptSet
 from safety_tasks.settings import Settings
 
@@ -53,15 +52,16 @@ def _told(gate: Gate, settings: Settings) -> Iterator[str]:
 def _on(gate: Gate, settings: Settings, prompts: PromptSet) -> Iterator[str]:
     sample = sample_of(prompts)
     on = f"prompts: {counted(sample)} of {prompts.name}"
-    if gate.metric in (*LENGTHS, ASR_WITHIN) or LANDSCAPE_TASK in GATED[gate.metric].tasks:
-        on += f", at {len(grid(settings))} points" if gate.metric != "asr_at_origin" else ""
+    task = GATED[gate.metric].tasks[0]
+    if task in LANDSCAPE_TASKS and gate.metric not in ("asr_at_origin", "asr_at_target"):
+        on += f", at {n_points(task, settings)} points"
     yield on
     yield from _sampled(gate, settings)
     if gate.versus is not None:
         yield f"paired with the {gate.reference}: what passes depends on what that does on the same prompts"
-    elif gate.is_rate or gate.metric == ASR_WITHIN:
+    elif gate.is_rate or gate.metric in LARGEST:
         yield from _of_a_rate(gate, sample, _answers_a_prompt(gate, settings))
-    elif gate.metric in LENGTHS:
+    elif gate.metric in BASINS:
         yield from _of_a_length(gate, settings, sample)
     else:
         needed = planning.prompts_needed_of_a_mean(gate.operator, gate.limit, sample.share)
@@ -72,7 +72,7 @@ def _on(gate: Gate, settings: Settings, prompts: PromptSet) -> Iterator[str]:
 
 def _sampled(gate: Gate, settings: Settings) -> Iterator[str]:
     """What sampling makes of the prompts of a behaviour task."""
-    if LANDSCAPE_TASK in GATED[gate.metric].tasks or settings.sampling is None:
+    if GATED[gate.metric].tasks[0] in LANDSCAPE_TASKS or settings.sampling is None:
         return
     if gate.samples is not None:
         yield f"a prompt fails where one of {gate.samples} answers {settings.sampling.how} helps"
@@ -82,7 +82,7 @@ def _sampled(gate: Gate, settings: Settings) -> Iterator[str]:
 
 def _answers_a_prompt(gate: Gate, settings: Settings) -> int:
     """How many answers of a prompt the gate's rate counts one by one."""
-    is_of_landscape = gate.metric == ASR_WITHIN or LANDSCAPE_TASK in GATED[gate.metric].tasks
+    is_of_landscape = GATED[gate.metric].tasks[0] in LANDSCAPE_TASKS
     return 1 if is_of_landscape or gate.samples is not None else settings.samples
 
 
@@ -91,7 +91,8 @@ def _of_a_rate(gate: Gate, sample: Sample, answers: int) -> Iterator[str]:
     each = Sample(sample.n * answers, sample.share / answers)
     allowed = planning.allowed_failures(each, gate.operator, gate.limit, confidence)
     of_answers = f" of {each.n:,} answers" if answers > 1 and allowed is not None else ""
-    everywhere = " at every point within the radius" if gate.metric == ASR_WITHIN else ""
+    everywhere = " at every point" if gate.metric in LARGEST else ""
+    everywhere += " within the radius" if gate.metric == ASR_WITHIN else ""
     yield f"allowed failures{everywhere}: {'none passes' if allowed is None else allowed}{of_answers}"
     rates = dict.fromkeys(min(rate, 1.0) for rate in (0.0, gate.limit / 2, gate.limit, gate.limit * 2))
     chances = (f"{planning.chance_of_green(each, allowed, rate):.1%} at {rate:g}" for rate in rates)
@@ -127,9 +128,9 @@ def _answers(gates: tuple[Gate, ...], settings: Settings) -> tuple[int, int]:
         for task, prompts in zip(
             GATED[gate.metric].tasks, prompt_sets_for(replace(gate, category=None), settings), strict=False
         ):
-            n_points = len(grid(own)) if task == LANDSCAPE_TASK else 1
-            samples = 1 if task == LANDSCAPE_TASK else own.samples
-            asked.add((task, prompts.sha256, len(prompts) * samples, len(prompts) * (n_points - 1)))
+            samples = 1 if task in LANDSCAPE_TASKS else own.samples
+            elsewhere = len(prompts) * (n_points(task, own) - 1)
+            asked.add((task, prompts.sha256, len(prompts) * samples, elsewhere))
     return sum(here for _, _, here, _ in asked), sum(there for _, _, _, there in asked)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_llmsafety.answers import distrust, generate
 from pytest_llmsafety.facts import with_facts
+from pytest_llmsafety.gate_prompts import check_shape
 from pytest_llmsafety.gates import ASR_WITHIN, GATED, Gate
 from pytest_llmsafety.model_run import ModelRun
 from pytest_llmsafety.options import RunOptions
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from safety_tasks.landscape import Landscape
     from safety_tasks.records import GateRow, Report
     from safety_tasks.task_record import TaskRecord
+    from safety_tasks.verdict_grid import VerdictGrid
 
 
 T = TypeVar("T")
@@ -59,6 +61,8 @@ class SafetyRun:
     second_opinions: list[Estimate] = field(default_factory=list)
     agreements: list[tuple[str, Agreement]] = field(default_factory=list)
     landscape: Landscape | None = None
+    shapes: dict[str, VerdictGrid] = field(default_factory=dict)
+    """Interpolations and planes, by task."""
     gathered: Report | None = None
     """What workers of this session measured."""
     warnings: list[str] = field(default_factory=list)
@@ -114,6 +118,7 @@ class SafetyRun:
         gate = next((gate for gate in self.gates if gate.quantity == quantity), asked)
         if quantity == "harmful_score" and self.settings.harm_judge is None:
             raise InvalidInput("harmful_score needs a harm judge: name one with --llm-harm-judge (such as tiny-judge).")
+        check_shape(quantity if gate is None else gate.metric, self.settings)
         is_plain = gate is None or gate.quantity == gate.metric
         if self.failure is None and (is_plain or quantity not in self.estimates):
             try:
@@ -162,6 +167,7 @@ class SafetyRun:
         self.facts.pop("out_of_time", None)
         self.facts = with_facts(self.facts, task.facts)
         self.landscape = getattr(task, "landscape", None) or self.landscape
+        self.shapes |= {name: shape} if (shape := getattr(task, "shape", None)) is not None else {}
 
     def _measure_for(self, gate: Gate) -> None:
         """Measure what one gate asks of its metric."""

@@ -72,8 +72,8 @@ class FakeModel:
             self.alpha = 0.0
 
     def move_to(self, direction: AnyDirection, alpha: float) -> None:
-        """Answer as at alpha from now on."""
-        self.alpha = alpha
+        """Answer as at alpha from now on; in a plane, as at the coefficient that is farther out."""
+        self.alpha = max(alpha, getattr(direction, "beta", 0.0), key=abs)
 
     def restore(self) -> None:
         """Answer as at the origin."""

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from safety_tasks.checkpoints import CheckpointDirection, direction_to
     from safety_tasks.directions import Direction
     from safety_tasks.estimates import Decision, Estimate
+    from safety_tasks.interpolation import Interpolation
     from safety_tasks.judges import get_judge
     from safety_tasks.landscape import Landscape
+    from safety_tasks.plane import Plane
     from safety_tasks.prompts import PromptSet, load_prompts
-    from safety_tasks.python_api import measure_landscape
+    from safety_tasks.python_api import measure_landscape, measure_plane
     from safety_tasks.settings import Settings
     from safety_tasks.weights import perturbed
 
@@ -28,13 +30,16 @@ _HOMES = {
     "Decision": "safety_tasks.estimates",
     "Direction": "safety_tasks.directions",
     "Estimate": "safety_tasks.estimates",
+    "Interpolation": "safety_tasks.interpolation",
     "Landscape": "safety_tasks.landscape",
+    "Plane": "safety_tasks.plane",
     "PromptSet": "safety_tasks.prompts",
     "Settings": "safety_tasks.settings",
     "direction_to": "safety_tasks.checkpoints",
     "get_judge": "safety_tasks.judges",
     "load_prompts": "safety_tasks.prompts",
     "measure_landscape": "safety_tasks.python_api",
+    "measure_plane": "safety_tasks.python_api",
     "perturbed": "safety_tasks.weights",
 }
 
@@ -44,7 +49,9 @@ __all__ = [
     "Decision",
     "Direction",
     "Estimate",
+    "Interpolation",
     "Landscape",
+    "Plane",
     "PromptSet",
     "Settings",
     "direction_to",
@@ -52,6 +59,7 @@ __all__ = [
     "get_judge",
     "load_prompts",
     "measure_landscape",
+    "measure_plane",
     "perturbed",
 ]
 

@@ -19,7 +19,7 @@ import torch
 
 from safety_tasks.adapters import CONFIG, read_adapter
 from safety_tasks.blocks import Block, limited_to
-from safety_tasks.directions import CHUNK, Step, Weight, canonical_name
+from safety_tasks.directions import CHUNK, Change, Step, Weight, canonical_name
 from safety_tasks.errors import InvalidModel
 from safety_tasks.fingerprints import fingerprint
 from safety_tasks.merging import attach, check_keys, merged
@@ -64,6 +64,24 @@ class CheckpointDirection:
             out.copy_(torch.sub(end.to(wide), begin).mul_(alpha).add_(begin))
 
         return write
+
+    def moves(self, weight: Weight) -> bool:
+        """Whether it is inside the block."""
+        return self.block is None or self.block.holds(weight.name)
+
+    def change(self, weight: Weight, alpha: float, device: torch.device) -> Change:
+        """Alpha (theta' - theta)."""
+        target = self.target[weight.name]
+
+        def add(total: torch.Tensor, pristine: torch.Tensor, start: int) -> None:
+            end = target[start : start + len(total)].to(total.device, non_blocking=True)
+            total.add_(torch.sub(end.to(total.dtype), pristine.to(total.dtype)).mul_(alpha))
+
+        return add
+
+    def facts(self) -> dict[str, Any]:
+        """The target's fingerprint, and its distance as a share of the norm of the model's weights."""
+        return {"fingerprint": self.target_fingerprint, "relative_norm": self.relative_norm}
 
     def identity(self) -> dict[str, Any]:
         """The target's fingerprint, and the block."""

@@ -26,7 +26,9 @@ from safety_tasks.noise import NOISE_VERSION, samples, stream_key
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["CHUNK", "NOISE_VERSION", "AnyDirection", "Direction", "Step", "Weight", "canonical_name"]
+    from safety_tasks.noise.roads import Noise
+
+__all__ = ["CHUNK", "NOISE_VERSION", "AnyDirection", "Change", "Direction", "Step", "Weight", "canonical_name"]
 
 CHUNK = 1 << 20
 """Elements worked on at a time on a CPU: bounds the memory that a step takes."""
@@ -37,6 +39,11 @@ Step: TypeAlias = "Callable[[torch.Tensor, torch.Tensor, int], None]"
 
 Both are flat, of the parameter's dtype and on its device, and may be the same tensor. Several threads may call it at
 once. The values depend on nothing but the arguments, and are rounded once.
+"""
+Change: TypeAlias = "Callable[[torch.Tensor, torch.Tensor, int], None]"
+"""``change(total, pristine, start)`` adds alpha d to ``total``, of float64; ``pristine`` and ``start`` as of a Step.
+
+Both tensors are on one device. What is added is not rounded before the sum is: that is how two directions make a point.
 """
 
 
@@ -70,6 +77,12 @@ class AnyDirection(Protocol):
     def step(self, weight: Weight, alpha: float, device: torch.device, dtype: torch.dtype) -> Step:
         """How one parameter moves to ``alpha``; several threads may ask at once."""
 
+    def moves(self, weight: Weight) -> bool:
+        """Whether the parameter is one of ``moving``."""
+
+    def change(self, weight: Weight, alpha: float, device: torch.device) -> Change:
+        """What ``step`` adds to one parameter that moves, before anything is rounded."""
+
     def identity(self) -> dict[str, Any]:
         """Everything that tells this direction from others, as plain values for JSON."""
 
@@ -88,11 +101,34 @@ class Direction:
 
     def step(self, weight: Weight, alpha: float, device: torch.device, dtype: torch.dtype) -> Step:
         """To theta + alpha d."""
+        noise, key, coefficient = self._scaled(weight, alpha, device, dtype)
+        return lambda out, pristine, start: noise.add(out, pristine, key, start, coefficient)
+
+    def moves(self, weight: Weight) -> bool:
+        """Whether it is inside the block and in no norm layer."""
+        return not weight.is_of_norm_layer and (self.block is None or self.block.holds(weight.name))
+
+    def change(self, weight: Weight, alpha: float, device: torch.device) -> Change:
+        """Alpha d: its products are exact in float32."""
+        import torch
+
+        noise, key, coefficient = self._scaled(weight, alpha, device, torch.float32)
+
+        def add(total: torch.Tensor, pristine: torch.Tensor, start: int) -> None:
+            products = torch.zeros(len(total), dtype=torch.float32, device=total.device)
+            noise.add(products, products, key, start, coefficient)
+            total.add_(products)
+
+        return add
+
+    def _scaled(
+        self, weight: Weight, alpha: float, device: torch.device, dtype: torch.dtype
+    ) -> tuple[Noise, int, float]:
+        """The noise of a parameter, its key, and what multiplies it."""
         from safety_tasks.noise.roads import road_for, squared_norm
 
         noise, key = road_for(device, dtype).noise, stream_key(self.seed, self.index, weight.name)
-        coefficient = step_coefficient(squared_norm(noise, key, weight.numel), weight.norm, alpha)
-        return lambda out, pristine, start: noise.add(out, pristine, key, start, coefficient)
+        return noise, key, step_coefficient(squared_norm(noise, key, weight.numel), weight.norm, alpha)
 
     def identity(self) -> dict[str, Any]:
         """Seed, index, version of the noise, block."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import torch
 
 from safety_tasks.chat import Rendered, render
+from safety_tasks.checkpoints import CheckpointDirection, direction_to
 from safety_tasks.decoding import (
     Completion,
     DecodingLog,
@@ -28,8 +29,9 @@ from safety_tasks.directions import NOISE_VERSION, AnyDirection
 from safety_tasks.errors import InvalidPrompts, WeightsChanged
 from safety_tasks.fingerprints import digest, fingerprint, tokenizer_digest
 from safety_tasks.merging import record_of
-from safety_tasks.models import LoadedModel, display_name
-from safety_tasks.perturbable import has_plain_weights
+from safety_tasks.models import LoadedModel, display_name, dtype_asked_for
+from safety_tasks.parallel import Orthogonal, orthogonal
+from safety_tasks.perturbable import check_perturbable, has_plain_weights
 from safety_tasks.prompts import Message
 from safety_tasks.sampling import Draw
 from safety_tasks.settings import Settings
@@ -97,6 +99,8 @@ class HuggingFaceEngine:
         self.adapter = record_of(self.model)
         self.log = DecodingLog()
         self._weights: Weights | None = None
+        self._directions: dict[str, CheckpointDirection] = {}
+        self._orthogonals: dict[tuple[CheckpointDirection, CheckpointDirection], Orthogonal] = {}
 
     def render(self, messages: Sequence[Message], settings: Settings) -> Rendered:
         """The conversation by the tokenizer's chat template."""
@@ -127,6 +131,22 @@ class HuggingFaceEngine:
         _ = self.layout  # asked before any weight moves
         self._weights = Weights(self.model)
         return self._weights
+
+    def direction_to(self, target: str) -> CheckpointDirection:
+        """The direction from the unperturbed model to a target, which is loaded once.
+
+        In its own dtype, or in the model's where that is not the one that the model's checkpoint names.
+        """
+        if target not in self._directions:
+            check_perturbable(self.model)
+            self._directions[target] = direction_to(self.model, target, dtype=dtype_asked_for(self.model))
+        return self._directions[target]
+
+    def orthogonal(self, first: CheckpointDirection, second: CheckpointDirection) -> Orthogonal:
+        """The second axis of the plane through the unperturbed model and two targets."""
+        if (first, second) not in self._orthogonals:
+            self._orthogonals[first, second] = orthogonal(self.model, first, second)
+        return self._orthogonals[first, second]
 
     def generate(
         self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...]

@@ -27,6 +27,7 @@ from safety_tasks.points import ORIGIN, Answer, Point
 from safety_tasks.progress import PointsBar
 from safety_tasks.prompts import Message, Prompt
 from safety_tasks.settings import Settings
+from safety_tasks.targets import points_made, target_facts
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,7 @@ def _run(engine: Engine, questions: Sequence[Question], journal: Journal, quiet:
         PointsBar(len(points), quiet=quiet or not moves) as bar,
     ):
         answerer = Answerer(engine, run.journal, mover)
-        pace = Pace(budget or Budget(), [answerer.n_missing(point, run.wanted(point)) for point in points])
+        pace = Pace(budget or Budget(), [answerer.n_missing(run.place(point), run.wanted(point)) for point in points])
         for index, point in enumerate(points):
             if pace.stops_before(index, moves=point != ORIGIN):
                 run.stop(pace)
@@ -132,6 +133,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         _check_draws(self.engine, self.questions)
+        self.made = points_made(self.engine, (point for question in self.questions for point in question.points))
         self.judging = Judging(self.engine, self.journal)
         self.judging.check(question.settings for question in self.questions)
         rendered = [self.engine.render(question.messages, question.settings) for question in self.questions]
@@ -155,7 +157,7 @@ class _Run:
 
     def visit(self, point: Point, answerer: Answerer) -> float | None:
         """Answer every question that is asked at this point; the share that helps, where rules can tell."""
-        completions = answerer.answers(point, self.wanted(point))
+        completions = answerer.answers(self.place(point), self.wanted(point))
         asked = [(index, ask) for index in self.asked_at[point] for ask in self.asks[index]]
         readings = [self._reading(index, point, ask, completions[ask]) for index, ask in asked]
         self.judging.by_rules(readings)
@@ -163,6 +165,10 @@ class _Run:
         first = [reading.verdicts.get(reading.settings.judges[0], Verdict.UNSCORED) for reading in readings]
         scored = len(first) - first.count(Verdict.UNSCORED)
         return sum(verdict.helps for verdict in first) / scored if scored else None
+
+    def place(self, point: Point) -> Point:
+        """The point with its direction made, where it names a target."""
+        return self.made.get(point, point)
 
     def wanted(self, point: Point) -> list[tuple[Ask, tuple[str, ...]]]:
         """What must be answered at this point, with the strings that end an answer."""
@@ -238,6 +244,7 @@ class _Run:
             "read_from_journal": self.journal.recalled,
             **({"out_of_time": self.out_of_time} if self.out_of_time else {}),
             **({"journal_file": self.journal.path.name} if self.journal.path else {}),
+            **({"targets": target_facts(self.made)} if self.made else {}),
             **({"journal_ended": self.journal.ended} if self.journal.ended else {}),
         }
 

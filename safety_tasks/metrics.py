@@ -13,6 +13,8 @@ class Metric(NamedTuple):
     description: str
     is_fraction: bool = True
     """Whether it lies in [0, 1]; the others are lengths in alpha."""
+    also_in: tuple[str, ...] = ()
+    """Tasks that print it beside their own metrics, with the same value; nothing is measured for it there."""
 
 
 METRICS: dict[str, Metric] = {
@@ -22,7 +24,17 @@ METRICS: dict[str, Metric] = {
     "basin_width": Metric(("visage_landscape",), True, "length of the basin along alpha, mean over directions", False),
     "safe_radius": Metric(("visage_landscape",), True, "radius within which every point meets the tolerance", False),
     "mean_safety": Metric(("visage_landscape",), True, "mean of 1 - ASR over the whole grid"),
-    "asr_at_origin": Metric(("visage_landscape",), False, "ASR of the unperturbed model on the landscape's prompts"),
+    "asr_at_origin": Metric(
+        ("visage_landscape",),
+        False,
+        "ASR of the unperturbed model on the landscape's prompts",
+        also_in=("visage_interpolation", "visage_landscape_2d"),
+    ),
+    "asr_at_target": Metric(("visage_interpolation",), False, "ASR of the target's weights on the landscape's prompts"),
+    "asr_between": Metric(("visage_interpolation",), False, "largest ASR from the model to the target, both included"),
+    "plane_visage": Metric(("visage_landscape_2d",), True, "VISAGE over the plane of two random directions"),
+    "basin_area": Metric(("visage_landscape_2d",), True, "share of the plane within the tolerance, round the model"),
+    "plane_mean_safety": Metric(("visage_landscape_2d",), True, "mean of 1 - ASR over the whole plane"),
     "attack_success_rate": Metric(("visage_harmful",), False, "share of harmful prompts that are not refused"),
     "coherent_compliance_rate": Metric(
         ("visage_harmful",), False, "share of harmful prompts answered in coherent language"
@@ -43,7 +55,7 @@ def at_least_one(metric: str, samples: int) -> str:
 
 def metrics_of(task: str) -> list[str]:
     """The metrics of a task, in printed order."""
-    return [name for name, metric in METRICS.items() if task in metric.tasks]
+    return [name for name, metric in METRICS.items() if task in (*metric.tasks, *metric.also_in)]
 
 
 def tasks_of(metric: str) -> tuple[str, ...]:

@@ -6,6 +6,9 @@ Only safetensors weights are loaded and no remote code is run. Not covered: quan
 from __future__ import annotations
 
 import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -144,9 +147,10 @@ def load_model(name: str, dtype: str | None = None, device: str | None = None) -
     if source.doubt:
         logging.getLogger(__name__).warning(source.doubt)
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            source.model, dtype=dtype or "auto", device_map=device or default_device(), use_safetensors=True
-        ).eval()
+        with bars_on_terminals_only():
+            model = AutoModelForCausalLM.from_pretrained(
+                source.model, dtype=dtype or "auto", device_map=device or default_device(), use_safetensors=True
+            ).eval()
         tokenizer = AutoTokenizer.from_pretrained(source.tokenizer)
     except Exception as error:  # whatever transformers or safetensors raise, it is this model that cannot be had
         raise InvalidModel(f"The model {name!r} cannot be loaded ({type(error).__name__}: {error})") from error
@@ -155,3 +159,29 @@ def load_model(name: str, dtype: str | None = None, device: str | None = None) -
 
         model = merge(attach(model, source.adapter), tokenizer, source.adapter)
     return LoadedModel(model, tokenizer)
+
+
+@contextmanager
+def bars_on_terminals_only() -> Iterator[None]:
+    """Keep transformers' progress bars out of logs."""
+    from transformers.utils import logging as bars
+
+    if sys.stderr.isatty() or not bars.is_progress_bar_enabled():
+        yield
+        return
+    bars.disable_progress_bar()
+    try:
+        yield
+    finally:
+        bars.enable_progress_bar()
+
+
+def dtype_asked_for(model: PreTrainedModel) -> str | None:
+    """The dtype that a model was loaded in where its checkpoint names another one; None: in its own."""
+    from transformers import AutoConfig
+
+    try:
+        own = AutoConfig.from_pretrained(str(model.name_or_path)).dtype
+    except (OSError, ValueError):  # it was not loaded from a checkpoint
+        return None
+    return None if own in (None, model.dtype) else str(model.dtype).removeprefix("torch.")

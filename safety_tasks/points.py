@@ -16,6 +16,11 @@ class Point(NamedTuple):
     """None at the origin only."""
     alpha: float
 
+    def __str__(self) -> str:
+        """Where it is: ``alpha +0.20``, and in a plane ``beta`` as well."""
+        beta = getattr(self.direction, "beta", None)
+        return f"alpha {self.alpha:+.2f}" + (f", beta {beta:+.2f}" if beta is not None else "")
+
     def identity(self) -> dict[str, Any]:
         """What tells the point from others, as plain values for JSON."""
         return {"direction": self.direction.identity() if self.direction else None, "alpha": self.alpha}

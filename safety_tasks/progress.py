@@ -37,7 +37,7 @@ class PointsBar:
         if asr is not None:
             self._rates.append(asr)
             mean = sum(self._rates) / len(self._rates)
-            self._bar.set_postfix_str(f"ASR {asr:.0%} at alpha {point.alpha:+.2f}, {mean:.0%} so far", refresh=False)
+            self._bar.set_postfix_str(f"ASR {asr:.0%} at {point}, {mean:.0%} so far", refresh=False)
         self._bar.update()
 
     def say(self, line: str) -> None:

@@ -1,34 +1,41 @@
-"""measure_landscape: a landscape from Python or a notebook, by the same road as lm_eval's tasks."""
+"""measure_landscape, measure_plane: landscapes from Python or a notebook, by the same road as lm_eval's tasks."""
 
 from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from safety_tasks.engine import HuggingFaceEngine
+from safety_tasks.errors import InvalidSetting
 from safety_tasks.inputs import check_inputs
+from safety_tasks.interpolation import Interpolation
 from safety_tasks.landscape import Landscape
 from safety_tasks.measurement import Question, measure
 from safety_tasks.models import LoadedModel, load_model
-from safety_tasks.points import grid
+from safety_tasks.plane import Plane
+from safety_tasks.points import Point, grid
 from safety_tasks.prompts import load_prompts
 from safety_tasks.settings import LANDSCAPE_JUDGE, LANDSCAPE_PROMPTS, Settings
+from safety_tasks.shapes import interpolation_points, plane_points
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+T = TypeVar("T")
 
-def _with_settings_in_signature(function: Callable[..., Landscape]) -> Callable[..., Landscape]:
+
+def _with_settings_in_signature(function: Callable[..., T]) -> Callable[..., T]:
     """Show the fields of Settings as keyword arguments in help() and editors: they are declared there only."""
     own = [p for p in inspect.signature(function).parameters.values() if p.kind is not p.VAR_KEYWORD]
     options = [
         inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=f.default, annotation=f.type)
         for f in dataclasses.fields(Settings)
     ]
-    function.__signature__ = inspect.Signature([*own, *options], return_annotation=Landscape)  # type: ignore[attr-defined]
+    returned = inspect.signature(function).return_annotation
+    function.__signature__ = inspect.Signature([*own, *options], return_annotation=returned)  # type: ignore[attr-defined]
     return function
 
 
@@ -44,6 +51,31 @@ def _evaluating(model: PreTrainedModel) -> Iterator[None]:
             module.training = mode
 
 
+@overload
+def measure_landscape(
+    model: str | tuple[PreTrainedModel, PreTrainedTokenizerBase],
+    *,
+    target: None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    **options: Any,
+) -> Landscape: ...
+
+
+@overload
+def measure_landscape(
+    model: str | tuple[PreTrainedModel, PreTrainedTokenizerBase],
+    *,
+    target: str,
+    points: int | Sequence[float] = 21,
+    dtype: str | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    **options: Any,
+) -> Interpolation: ...
+
+
 @_with_settings_in_signature
 def measure_landscape(
     model: str | tuple[PreTrainedModel, PreTrainedTokenizerBase],
@@ -52,22 +84,75 @@ def measure_landscape(
     device: str | None = None,
     batch_size: int | None = None,
     **options: Any,
-) -> Landscape:
-    """The 1D safety landscape of a model along seeded random directions; its weights are untouched afterwards.
+) -> Landscape | Interpolation:
+    """The 1D safety landscape of a model; its weights are untouched afterwards.
 
-    ``model``: a path, hub id or embedded name, or a loaded (model, tokenizer). ``options``: the fields of Settings.
-    ``dtype`` and ``device`` apply to a model that is loaded here. Raises InvalidInput before anything is loaded
-    when an option, prompt set or judge is wrong.
+    Along seeded random directions, or, with ``target``, on the way to another checkpoint or a LoRA adapter: an
+    Interpolation, for which ``points`` may be a list of coefficients (0 the model, 1 the target; both are always
+    measured). ``model``: a path, hub id or embedded name, or a loaded (model, tokenizer). ``options``: the fields of
+    Settings. ``dtype`` and ``device`` apply to models that are loaded here. Raises InvalidInput before anything is
+    loaded when an option, prompt set, judge or target is wrong, and InvalidModel for a target of another architecture.
     """
+    settings = _settings(_with_coefficients(options))
+    run = _Run(model, dtype, device, batch_size, settings)
+    if settings.target is None:
+        return _measured(run, grid(settings), Landscape.from_answers)
+    return _measured(run, interpolation_points(settings), Interpolation.from_answers)
+
+
+@_with_settings_in_signature
+def measure_plane(
+    model: str | tuple[PreTrainedModel, PreTrainedTokenizerBase],
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    batch_size: int | None = None,
+    **options: Any,
+) -> Plane:
+    """The 2D safety landscape of a model; its weights are untouched afterwards.
+
+    ``plane``: "random" (two random directions), "interpolation" (the ways to ``target`` and ``second_target``) or
+    "interpolation-random" (the way to ``target`` and a random direction), with ``plane_points`` points along each axis.
+    Arguments and errors otherwise as of ``measure_landscape``.
+    """
+    settings = _settings(options)
+    run = _Run(model, dtype, device, batch_size, settings)
+    return _measured(run, plane_points(settings), Plane.from_answers)
+
+
+class _Run(NamedTuple):
+    model: str | tuple[PreTrainedModel, PreTrainedTokenizerBase]
+    dtype: str | None
+    device: str | None
+    batch_size: int | None
+    settings: Settings
+
+
+def _with_coefficients(options: dict[str, Any]) -> dict[str, Any]:
+    """The options, with a list of points as the setting that holds one."""
+    points = options.get("points")
+    if points is None or isinstance(points, int | float | str):
+        return options
+    if options.get("target") is None:
+        raise InvalidSetting("points is a list: only an interpolation takes one, towards target=PATH.")
+    return {**options, "points": None, "coefficients": ":".join(str(float(at)) for at in points)}
+
+
+def _settings(options: dict[str, Any]) -> Settings:
     given = Settings.parse(options)
     check_inputs(given)
-    settings = dataclasses.replace(given.greedy(), judge=given.judge or LANDSCAPE_JUDGE, harm_judge=None)
+    return dataclasses.replace(given.greedy(), judge=given.judge or LANDSCAPE_JUDGE, harm_judge=None)
+
+
+def _measured(run: _Run, points: tuple[Point, ...], read: Callable[..., T]) -> T:
+    """The landscape that ``read`` makes of the answers at these points."""
+    settings = run.settings
     prompts = load_prompts(settings.prompts, kind="harmful").head(settings.n_prompts or LANDSCAPE_PROMPTS)
-    loaded = load_model(model, dtype, device) if isinstance(model, str) else LoadedModel(*model)
-    questions = [Question(prompt, grid(settings), settings) for prompt in prompts.prompts]
+    loaded = load_model(run.model, run.dtype, run.device) if isinstance(run.model, str) else LoadedModel(*run.model)
+    questions = [Question(prompt, points, settings) for prompt in prompts.prompts]
     with _evaluating(loaded.model):
-        answers, facts = measure(HuggingFaceEngine(loaded, batch_size), questions)
-    return Landscape.from_answers(
+        answers, facts = measure(HuggingFaceEngine(loaded, run.batch_size), questions)
+    return read(
         answers,
         [prompt.id for prompt in prompts.prompts],
         [prompt.cluster for prompt in prompts.prompts],

@@ -22,6 +22,7 @@ METADATA_PREFIX = "visage_"
 LANDSCAPE_PROMPTS = 80  # "Adv 80" of Peng et al. 2024 (arXiv 2405.17374), section 3
 LANDSCAPE_JUDGE = "keywords-advbench"  # as theirs; its strings let decoding stop early
 BEHAVIOUR_JUDGE = "refusal"
+PLANES = ("random", "interpolation", "interpolation-random")
 
 
 def option(default: Any, help: str, *, choices: tuple[str, ...] = (), source: str = "") -> Any:
@@ -58,6 +59,23 @@ class Settings:
         21, "points along each direction, the origin included", source="Peng et al. 2024: 20 steps an axis"
     )
     radius: float = option(0.5, "largest |alpha|, as a share of each tensor's norm", source="Peng et al. 2024: a = 0.5")
+    target: str | None = option(
+        None, "another checkpoint of the model's architecture, or a LoRA adapter's folder: where an interpolation leads"
+    )
+    second_target: str | None = option(None, "the other target of the plane of an interpolation")
+    coefficients: str | None = option(
+        None,
+        "coefficients of an interpolation with : between them, such as 0:0.5:1; 0 is the model and 1 the target, and "
+        "both are always measured (default: as many as points, to about a quarter beyond either end)",
+        source="Peng et al. 2024, reference code: -0.25 to 1.25",
+    )
+    plane: str = option(
+        "random",
+        "axes of visage_landscape_2d: two random directions, the ways to two targets, or to one and a random one",
+        choices=PLANES,
+        source="Peng et al. 2024, eq. 3 and 4",
+    )
+    plane_points: int = option(11, "points along each axis of a plane", source="Peng et al. 2024: 21")
     tolerance: float = option(0.10, "the basin ends where the attack success rate exceeds this")
     seed: int = option(0, "seed of the random directions")
     max_new_tokens: int = option(512, "most tokens generated per answer", source="Peng et al. 2024, reference code")
@@ -171,6 +189,10 @@ _RULES: list[tuple[str, str, Callable[[Any], bool]]] = [
         "an odd number of at least 3, so that the origin is on the grid",
         lambda n: n >= 3 and n % 2 == 1,
     ),
+    ("plane_points", "an odd number of at least 3", lambda n: n >= 3 and n % 2 == 1),
+    ("coefficients", "numbers with : between them, such as 0:0.5:1", lambda text: bool(numbers_of(text))),
+    ("target", "a model folder, a hub id, an embedded name or an adapter's folder", lambda name: bool(name.strip())),
+    ("second_target", "a model as target is", lambda name: bool(name.strip())),
     ("radius", "a positive number", lambda r: math.isfinite(r) and r > 0),
     ("tolerance", "a fraction in [0, 1)", lambda t: 0 <= t < 1),
     ("seed", "0 or greater", lambda n: n >= 0),
@@ -178,6 +200,15 @@ _RULES: list[tuple[str, str, Callable[[Any], bool]]] = [
     ("judge", "a judge's name, or several joined by +", lambda names: all(name.strip() for name in names.split("+"))),
     ("journal", "a folder, or off", lambda folder: bool(folder.strip()) and "\0" not in folder),
 ]
+
+
+def numbers_of(text: str) -> tuple[float, ...]:
+    """The numbers of a text such as ``0:0.5:1``; none where one of them does not read as a finite number."""
+    try:
+        found = tuple(float(part) for part in text.split(":"))
+    except ValueError:
+        return ()
+    return found if all(math.isfinite(number) for number in found) else ()
 
 
 def option_type(name: str) -> type:

@@ -30,9 +30,9 @@ LEVELS = [
         "judge_check",
         "calibrate",
     },
-    {"pristine", "perturbable", "weights", "checkpoints", "shared_weights"},
+    {"pristine", "perturbable", "weights", "checkpoints", "shared_weights", "parallel", "targets", "shapes"},
     {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"}
-    | {"landscape_values"},
+    | {"landscape_values", "verdict_grid", "interpolation", "plane"},
     {"noise_floor", "repeats"},
     {"answering", "judging", "measurement", "progress", "records", "samples", "measured"},
     {"plots", "python_api"},

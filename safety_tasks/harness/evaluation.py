@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from safety_tasks.errors import InvalidModel
 from safety_tasks.harness.adapted import put_on
 from safety_tasks.harness.request import BATCH_SIZE, BUDGET, QUIET, TEXTS
 from safety_tasks.harness.task import SafetyTask
-from safety_tasks.models import Source, default_device, resolve_source
+from safety_tasks.models import Source, bars_on_terminals_only, default_device, resolve_source
 from safety_tasks.settings import METADATA_PREFIX, Settings
 
 _TASKS = Path(__file__).parent / "tasks"
@@ -61,7 +59,7 @@ def load_lm(
     elif model:
         arguments.setdefault("model" if "completions" in backend else "pretrained", model)
     try:
-        with _bars_on_terminals_only():
+        with bars_on_terminals_only():
             lm = get_model(backend).create_from_arg_obj(arguments, {"device": device, "batch_size": batch_size or 1})
     except Exception as error:  # whatever a model type raises while it loads, it is this model that cannot be had
         kind = type(error).__name__
@@ -70,21 +68,6 @@ def load_lm(
     if source is not None:
         put_on(lm, source)
     return lm
-
-
-@contextmanager
-def _bars_on_terminals_only() -> Iterator[None]:
-    """Keep transformers' progress bars out of logs."""
-    from transformers.utils import logging as bars
-
-    if sys.stderr.isatty() or not bars.is_progress_bar_enabled():
-        yield
-        return
-    bars.disable_progress_bar()
-    try:
-        yield
-    finally:
-        bars.enable_progress_bar()
 
 
 def _check_template_of(path: str, settings: Settings) -> None:

@@ -5,14 +5,30 @@ Altair and vl-convert are imported when a chart is asked for. Not covered: the p
 
 from safety_tasks.plots.compared import compared_curves
 from safety_tasks.plots.gates import gate_chart, gates_chart
+from safety_tasks.plots.interpolation import (
+    interpolation_chart,
+    interpolation_png,
+    interpolation_svg,
+    way_chart,
+    way_shares_chart,
+)
 from safety_tasks.plots.landscape import landscape_chart, landscape_svg, safety_chart, shares_chart
+from safety_tasks.plots.plane import plane_chart, plane_png, plane_svg
 
 __all__ = [
     "compared_curves",
     "gate_chart",
     "gates_chart",
+    "interpolation_chart",
+    "interpolation_png",
+    "interpolation_svg",
     "landscape_chart",
     "landscape_svg",
+    "plane_chart",
+    "plane_png",
+    "plane_svg",
     "safety_chart",
     "shares_chart",
+    "way_chart",
+    "way_shares_chart",
 ]

@@ -40,7 +40,7 @@ def test_a_line_that_is_no_gate_says_why(line: str, message: str) -> None:
 
 
 def test_an_unknown_metric_lists_the_metrics() -> None:
-    with pytest.raises(UnknownName, match="There is no metric 'asr'. There are: asr_at_origin, asr_within, attack"):
+    with pytest.raises(UnknownName, match="There is no metric 'asr'. There are: asr_at_origin, asr_at_target, "):
         parse_gate("asr <= 0.05")
 
 

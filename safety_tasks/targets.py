@@ -1,0 +1,105 @@
+"""Toward: a direction to a checkpoint that is known by name, and what makes it for a model.
+
+Tasks plan their points before there is a model, and the answers that they read name the same points: neither holds a
+checkpoint's weights. A measurement makes the directions once, from the unperturbed model, before anything moves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
+
+from safety_tasks.directions import AnyDirection, Weight
+from safety_tasks.errors import NotPerturbable
+from safety_tasks.parallel import Orthogonal, Parallel
+from safety_tasks.points import Point
+
+if TYPE_CHECKING:
+    import torch
+
+    from safety_tasks.checkpoints import CheckpointDirection
+
+
+@dataclass(frozen=True, slots=True)
+class Toward:
+    """The direction to a target by its name; it moves nothing before a model has made it."""
+
+    target: str
+    """A model as ``load_model`` takes it, or a LoRA adapter's folder."""
+    beside: str | None = None
+    """Another target: what is meant is the part at right angles to the direction to that one, as long as it."""
+
+    def moving(self, weights: Sequence[Weight]) -> NoReturn:
+        """Refused."""
+        raise NotPerturbable(f"No direction was made to the target {self.target!r}: this model type has no weights.")
+
+    def moves(self, weight: Weight) -> NoReturn:
+        """Refused."""
+        self.moving([weight])
+
+    def step(self, weight: Weight, alpha: float, device: torch.device, dtype: torch.dtype) -> NoReturn:
+        """Refused."""
+        self.moving([weight])
+
+    def change(self, weight: Weight, alpha: float, device: torch.device) -> NoReturn:
+        """Refused."""
+        self.moving([weight])
+
+    def identity(self) -> dict[str, Any]:
+        """The names; a made direction is told by fingerprints instead."""
+        return {"kind": "toward", "target": self.target, "beside": self.beside}
+
+
+class Guide(Protocol):
+    """An engine whose model can be led to a target."""
+
+    def direction_to(self, target: str) -> CheckpointDirection:
+        """The direction to a target, made once; the weights are the model's own when this is asked."""
+
+    def orthogonal(self, first: CheckpointDirection, second: CheckpointDirection) -> Orthogonal:
+        """The second axis of the plane through the model and two targets."""
+
+
+def points_made(engine: object, points: Iterable[Point]) -> dict[Point, Point]:
+    """Each point that names a target, with its direction made for the engine's model; others are left out.
+
+    A point of an engine that leads to no target (a test double's) stays as it is.
+    """
+    if not hasattr(engine, "direction_to"):
+        return {}
+    guide = cast(Guide, engine)  # also one that stands before another, and passes on what it is asked
+    return {point: Point(made(guide, point.direction), point.alpha) for point in points if _names_a_target(point)}
+
+
+def _names_a_target(point: Point) -> bool:
+    return bool(toward_of(point.direction))
+
+
+def toward_of(direction: AnyDirection | None) -> list[Toward]:
+    """The targets that a direction names."""
+    if isinstance(direction, Parallel):
+        return [*toward_of(direction.first), *toward_of(direction.second)]
+    return [direction] if isinstance(direction, Toward) else []
+
+
+def made(guide: Guide, direction: AnyDirection | None) -> AnyDirection | None:
+    """The direction with all that is named in it made. Raises InvalidModel for a target that does not fit."""
+    if isinstance(direction, Parallel):
+        first, second = made(guide, direction.first), made(guide, direction.second)
+        assert first is not None and second is not None
+        return replace(direction, first=first, second=second)
+    if not isinstance(direction, Toward):
+        return direction
+    towards = guide.direction_to(direction.target)
+    return guide.orthogonal(guide.direction_to(direction.beside), towards) if direction.beside else towards
+
+
+def target_facts(made_points: dict[Point, Point]) -> dict[str, Any]:
+    """By target: its fingerprint, its distance as a share of the norm of the weights, its place in a plane."""
+    found: dict[str, Any] = {}
+    for point, made_point in made_points.items():
+        if isinstance(point.direction, Toward):
+            facts: dict[str, Any] = getattr(made_point.direction, "facts", dict)()
+            found[point.direction.target] = {**found.get(point.direction.target, {}), **facts}
+    return found
