@@ -76,8 +76,8 @@ def _gate_rows(facts: Mapping[str, Any]) -> Iterator[list[str]]:
     for gate in facts["gates"]:
         number = _number(gate["estimate"]) if gate["estimate"] else ["not measured", "", "", ""]
         compared = facts["facts"].get("compared", {}).get(gate["line"])
-        symbol = wording.SYMBOLS[gate["outcome"]]
-        yield [f"{symbol} {gate['outcome']}", gate["line"], *number, compared_text(compared) if compared else ""]
+        with_what = compared_text(compared, gate["line"]) if compared else ""
+        yield [f"{wording.SYMBOLS[gate['outcome']]} {gate['outcome']}", gate["line"], *number, with_what]
 
 
 def _table(*names: str) -> list[str]:

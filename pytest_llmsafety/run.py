@@ -112,8 +112,8 @@ class SafetyRun:
         """The estimate of a metric, or of what a gate asks of it, measured on first use with what the gates need.
 
         ``asked``: a gate of that quantity, where the session may have none.
-        A metric that several tasks have (unscored_rate) is the worse of theirs. What once failed to be measured is not tried again.
-        Raises OutOfTime where the session's time was spent before.
+        A metric that several tasks have (unscored_rate) is the worse of theirs. What once failed to be measured is not
+        tried again. Raises OutOfTime where the session's time was spent before.
         """
         gate = next((gate for gate in self.gates if gate.quantity == quantity), asked)
         if quantity == "harmful_score" and self.settings.harm_judge is None:
@@ -142,8 +142,9 @@ class SafetyRun:
         """Whether all is measured that a gate needs, and only its baseline is missing: the other gates need not be."""
         from pytest_llmsafety.gate_prompts import settings_for
 
-        is_baselines = gate is not None and gate.reference == "baseline"
-        return is_baselines and bool(self.tuned.measured.get(settings_for(gate, self.settings)))
+        if gate is None or gate.reference != "baseline":
+            return False
+        return bool(self.tuned.measured.get(settings_for(gate, self.settings)))
 
     def measure(self, quantity: str, gate: Gate | None) -> None:
         """Measure a metric, or what a gate asks of it; raises OutOfTime, MeasurementFailed."""

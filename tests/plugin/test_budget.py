@@ -196,9 +196,7 @@ def test_gates_at_the_origin_are_decided_and_those_that_need_more_are_inconclusi
     )
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=2, failed=3)  # of what is at the origin, one comes when the time is spent
-    sentence = (
-        "Not measured within --llm-budget 1e-06s: 1 of 9 points done in*and the rest takes about*Nothing was kept*"
-    )
+    sentence = "Not measured within --llm-budget 1e-06s: 1 of 9 points done in*and the rest takes*Nothing was kept*"
     result.stdout.fnmatch_lines(
         [
             f"INCONCLUSIVE  basin_width >= 0.2 *not measured  {sentence}",

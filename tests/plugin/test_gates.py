@@ -276,7 +276,7 @@ def test_a_judge_that_misreads_its_controls_decides_nothing(
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["*MeasurementFailed: The judge refusal misread 2 of its controls*"])
     result.stdout.fnmatch_lines(["inconclusive: The judge refusal misread 2 of its controls*"])
-    result.stdout.fnmatch_lines(["INCONCLUSIVE *", "The judge refusal misread 2 of its controls*", "decision: inconcl*"])
+    result.stdout.fnmatch_lines(["INCONCLUSIVE *", "The judge refusal misread 2 of its controls*", "decision: inc*"])
 
 
 def test_listing_fixtures_or_the_cache_decides_and_writes_nothing(session: Session, pytester: pytest.Pytester) -> None:
