@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import pytest
 
 from pytest_llmsafety.answers import distrust, generate
-from pytest_llmsafety.facts import with_facts
+from pytest_llmsafety.facts import MISSED, with_facts
 from pytest_llmsafety.gate_prompts import check_shape
 from pytest_llmsafety.gates import ASR_WITHIN, GATED, Gate
 from pytest_llmsafety.model_run import ModelRun
@@ -187,10 +187,9 @@ class SafetyRun:
             self.estimates[gate.quantity] = max(found, key=lambda estimate: estimate.high)
 
     def take_in_controls(self, tasks: Mapping[str, SafetyTask]) -> None:
-        """Keep which controls were missed, by judge and by model."""
-        for name in ("missed_controls", "missed_template_controls"):
-            for task in tasks.values():
-                self.facts.setdefault(name, {}).update(task.facts.get(name, {}))
+        """Keep which controls were missed, by judge and by model, in any repeat."""
+        for one in (one for task in tasks.values() for one in (task, *task.repeats)):
+            self.facts = with_facts(self.facts, {name: one.facts.get(name, {}) for name in MISSED})
 
     def tasks(self, names: Sequence[str], settings: Settings) -> Mapping[str, SafetyTask]:
         """Tasks of the model under test; those with the run's own settings are the run's own numbers, too."""

@@ -123,7 +123,7 @@ class Controller:
             return None
         from xdist.scheduler import LoadGroupScheduling
 
-        lines = {gate.line for gate in self.run.gates}
+        lines = {line for gate in self.run.gates for line in (gate.line, f"{gate.line}]")}
 
         class Gathering(LoadGroupScheduling):  # type: ignore[misc]  # xdist is untyped without its extra
             def _split_scope(self, nodeid: str) -> str:
@@ -175,11 +175,11 @@ class Controller:
         run.landscape, run.facts, run.gathered = report.landscape, report.facts, report
 
     def _crash(self, name: str, error: str) -> None:
-        """Make the gate of a test's name an error."""
+        """Make the gate of a test's name an error; pytest 9.2 ends the name of one with brackets in another."""
         from safety_tasks.records import GateRow
 
         for gate in self.run.gates:
-            if name in (gate.line, f"{gate.line}@{GROUP}"):
+            if name in (gate.line, f"{gate.line}]", f"{gate.line}@{GROUP}"):
                 known = self.run.settled.get(gate)
                 estimate = known.estimate if known else None
                 self.run.settled[gate] = GateRow(gate.line, "error", error, estimate, gate.limit, gate.operator)
