@@ -42,6 +42,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if not hours else f"{hours} h {rest} min" if rest else f"{hours} h"
 
 
+def about(seconds: float) -> str:
+    """An estimated time in words: ``about 15 min``, ``under 1 s``."""
+    return f"about {duration(seconds)}" if seconds >= 1 else duration(seconds)
+
+
 def as_option(seconds: float) -> str:
     """A time as ``seconds_of`` reads it: ``15m``, ``1h30m``, ``90s``."""
     if seconds < 60 or (seconds < 3600 and seconds % 60):
@@ -161,7 +166,7 @@ class Pace:
         if len(self._seconds) != 1 or self._at - 1 not in self._seconds or left is None or not left:
             return ""
         (took,) = self._seconds.values()
-        line = f"{self._done()} done, the last in {duration(took)}: about {duration(left)} more"
+        line = f"{self._done()} done, the last in {duration(took)}: {about(left)} more"
         self.budget.estimates.append(line)
         return line
 
@@ -170,7 +175,7 @@ class Pace:
         if not self._at:
             return self.budget.not_begun(kept)
         limit, left = self.budget.limit or 0.0, self.left
-        more = "" if left is None else f" and the rest takes about {duration(left)}"
+        more = "" if left is None else f" and the rest takes {about(left)}"
         needed = as_option(60 * math.ceil((self.budget.elapsed + (left or 0)) / 60))
         goes_on = (
             f"Nothing was kept: {kept}. Raise --llm-budget, to {needed} or more"

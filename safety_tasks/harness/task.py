@@ -91,7 +91,9 @@ class SafetyTask(TaskResults, ConfigurableTask):  # type: ignore[misc]  # lm_eva
         n_answers = len(self.points()) * self.settings.samples
         if any(len(row["answers"]) != n_answers for row in self.rows):
             return str(self.facts["out_of_time"])
-        return next(filter(None, (one.unfinished for one in self.repeats)), "")
+        count = 1 + len(self.repeats)
+        told = (f"Repeat {at} of {count}: {one.unfinished}" for at, one in enumerate(self.repeats, 2) if one.unfinished)
+        return next(told, "")
 
     # -- what lm_eval calls -------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ _MEANS = {
     "fail": "At least one gate is missed by the whole interval of its measurement.",
     "inconclusive": "At least one gate's limit lies inside the interval of its measurement, so that it cannot say; "
     "nothing can be decided from it (more prompts, or more points, narrow it), or it was not measured in the time that "
-    "was given. The sentence under it says which.",
+    "was given, or its judge or the chat template missed a control. The sentence under it says which.",
     "error": "At least one gate could not be measured, so there is no decision. "
     "The sentence under it says what is missing.",
     "incomplete": "Not every gate was run, so there is no decision, whatever those that ran say.",
