@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from typing import Any
 
 from safety_tasks.errors import InvalidSetting
@@ -70,6 +71,8 @@ class Budget:
         self._clock = clock
         self._spent = 0.0
         self._since: float | None = None
+        self.started = ""
+        """When the first measurement began, UTC; empty before."""
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -78,6 +81,7 @@ class Budget:
             yield
             return
         self._since = self._clock()
+        self.started = self.started or datetime.now(timezone.utc).isoformat(timespec="seconds")
         try:
             yield
         finally:
@@ -105,6 +109,7 @@ class Budget:
     def facts(self) -> dict[str, Any]:
         """What a report says of the time."""
         return {
+            "started": self.started,
             "limit": None if self.limit is None else as_option(self.limit),
             "measuring": duration(self.elapsed),
             "answers_generated": self.answers,
@@ -150,6 +155,11 @@ class Pace:
         if self.answers[index]:
             self._seconds[index] = took
             self.budget.answers += self.answers[index]
+
+    def facts(self) -> dict[str, int]:
+        """How many points were measured, and how many the journal had whole."""
+        measured = len(self._seconds)
+        return {"points_measured": measured, "points_read_back": self._at - measured}
 
     @property
     def left(self) -> float | None:
