@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from safety_tasks.harness.task import SafetyTask
     from safety_tasks.task_record import TaskRecord
 
+_WHERE_TO_LOOK = (
+    ". The report's samples list them as changed against the reference; --llm-report-text truncated shows what was "
+    "answered"
+)
 _VERSIONS = ("torch", "transformers")  # as an engine's facts name them
 
 
@@ -57,7 +61,8 @@ def compare_with(gate: Gate, now: Mapping[str, TaskRecord], then: Mapping[str, T
     paired = [paired_with(gate.metric, here, there) for here, there in pairs]
     found = over_repeats([one.estimate for one in paired], "pairs of repeats")
     first = replace(paired[0], estimate=found)
-    return Compared(first.estimate, first.sentence, other)
+    seen = _WHERE_TO_LOOK if first.flips.to_event or first.flips.back else ""
+    return Compared(first.estimate, f"{first.flips}{seen}", other)
 
 
 def baseline_of(tasks: Mapping[str, SafetyTask], model: str, facts: Mapping[str, Any]) -> Baseline:

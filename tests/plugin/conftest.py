@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import altair  # noqa: F401
+import lm_eval.models.huggingface  # noqa: F401
 import pytest
 import vl_convert  # noqa: F401
 
-# An in-process session forgets what it imported, and compiled modules cannot be imported twice.
+# An in-process session forgets what it imported; compiled modules and lm_eval's models cannot be imported twice.
 import pytest_llmsafety.outputs  # noqa: F401
 import safety_tasks.harness.evaluation  # noqa: F401
 
