@@ -49,12 +49,6 @@ class PairedEstimate:
     p_value: float
     """McNemar's exact test that flips go either way equally often, each prompt counted as one; a comment, no gate."""
 
-    @property
-    def sentence(self) -> str:
-        """Flips with their ids, the difference and its interval; never prompt or completion text."""
-        found = self.estimate
-        return f"{self.flips}; difference {found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
-
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         return {

@@ -27,11 +27,6 @@ class Axis(NamedTuple):
     name: str
     """What is at a distance along it, in words."""
 
-    @property
-    def is_random(self) -> bool:
-        """Whether it leads to no target."""
-        return isinstance(self.direction, Direction)
-
 
 def coefficients(settings: Settings) -> tuple[float, ...]:
     """The coefficients of an interpolation, ascending, exactly 0.0 (the model) and 1.0 (the target) among them.

@@ -151,18 +151,16 @@ def test_near_duplicates_count_as_one() -> None:
     assert found.value == alone.value and found.method.endswith("200 prompts counted as 100 for near-duplicates")
 
 
-def test_the_sentence_names_the_flipped_prompts_the_difference_and_its_interval() -> None:
+def test_flips_name_their_prompts_and_the_estimate_has_the_difference_and_its_interval() -> None:
     found = of_counts(3, 1, 20)
     low, high = tango_interval(3, 1, 20)
-    assert found.sentence == (
-        f"3 prompts flipped to answered (h0, h1, h2), 1 back (h3); difference 0.100 [{low:.3f}, {high:.3f}]"
-    )
+    assert str(found.flips) == "3 prompts flipped to answered (h0, h1, h2), 1 back (h3)"
+    assert (found.estimate.value, found.estimate.low, found.estimate.high) == pytest.approx((0.1, low, high))
     assert found.flips.to_event == ("h0", "h1", "h2") and found.flips.back == ("h3",)
     assert found.estimate.note == "3 flipped to answered, 1 back; McNemar's exact p = 0.62"
     assert found.estimate.name == "asr - base"
-    many = of_counts(15, 0, 20).sentence
-    assert "h10, h11 and 3 more), 0 back;" in many
-    assert paired([True], [False], event="refused").sentence.startswith("1 prompt flipped to refused (h0), 0 back;")
+    assert str(of_counts(15, 0, 20).flips).endswith("h10, h11 and 3 more), 0 back")
+    assert str(paired([True], [False], event="refused").flips) == "1 prompt flipped to refused (h0), 0 back"
 
 
 def test_mcnemars_p_is_that_of_the_sign_test_on_the_flips() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from safety_tasks.report.redaction import plain, without_secrets
@@ -41,8 +39,7 @@ def test_keys_hide_their_values_however_deep() -> None:
     }
 
 
-def test_long_lines_take_no_long_time() -> None:
-    started = time.perf_counter()
+@pytest.mark.timeout(60)  # a pattern that backtracks takes hours
+def test_long_lines_do_not_make_patterns_backtrack() -> None:
     for line in ("a" * 300_000, "token" * 60_000, "-" * 300_000, "x=" * 150_000, "://" * 100_000):
-        without_secrets(line)
-    assert time.perf_counter() - started < 5
+        assert without_secrets(line) == line
