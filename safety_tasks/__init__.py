@@ -12,9 +12,11 @@ if TYPE_CHECKING:
     from _safety_tasks_startup import install as enable_lm_eval
 
     from safety_tasks.blocks import Block
+    from safety_tasks.capability import Capability
     from safety_tasks.checkpoints import CheckpointDirection, direction_to
     from safety_tasks.directions import Direction
     from safety_tasks.estimates import Decision, Estimate
+    from safety_tasks.harness.capability_task import measure_capability
     from safety_tasks.interpolation import Interpolation
     from safety_tasks.judges import get_judge
     from safety_tasks.landscape import Landscape
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Block": "safety_tasks.blocks",
+    "Capability": "safety_tasks.capability",
     "CheckpointDirection": "safety_tasks.checkpoints",
     "Decision": "safety_tasks.estimates",
     "Direction": "safety_tasks.directions",
@@ -38,6 +41,7 @@ _HOMES = {
     "direction_to": "safety_tasks.checkpoints",
     "get_judge": "safety_tasks.judges",
     "load_prompts": "safety_tasks.prompts",
+    "measure_capability": "safety_tasks.harness.capability_task",
     "measure_landscape": "safety_tasks.python_api",
     "measure_plane": "safety_tasks.python_api",
     "perturbed": "safety_tasks.weights",
@@ -45,6 +49,7 @@ _HOMES = {
 
 __all__ = [
     "Block",
+    "Capability",
     "CheckpointDirection",
     "Decision",
     "Direction",
@@ -58,6 +63,7 @@ __all__ = [
     "enable_lm_eval",
     "get_judge",
     "load_prompts",
+    "measure_capability",
     "measure_landscape",
     "measure_plane",
     "perturbed",

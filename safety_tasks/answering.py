@@ -58,14 +58,15 @@ class Answerer:
         self, point: Point, prompts: Sequence[Rendered], budget: int, stops: tuple[str, ...], draw: Draw | None
     ) -> Sequence[Completion]:
         def generate() -> list[dict[str, Any]]:
-            self._go_to(point)
+            self.go_to(point)
             return [completion.to_dict() for completion in answer(self.engine, prompts, budget, stops, draw)]
 
         asked = _asked(point, prompts, budget, stops, draw)
         found = self.journal.remember("completions", asked, generate, max_new_tokens=budget, **point.identity())
         return [Completion.from_dict(fields) for fields in found]
 
-    def _go_to(self, point: Point) -> None:
+    def go_to(self, point: Point) -> None:
+        """Move the model, if it is elsewhere."""
         if self.mover is None or point == self._at:
             return
         if point.direction is None:

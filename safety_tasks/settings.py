@@ -76,6 +76,18 @@ class Settings:
         source="Peng et al. 2024, eq. 3 and 4",
     )
     plane_points: int = option(11, "points along each axis of a plane", source="Peng et al. 2024: 21")
+    capability_task: str | None = option(
+        None,
+        "lm_eval task whose metric visage_capability follows over the landscape: a name or the path of a YAML file "
+        "(TASK#METRIC names the metric; default: the task's first)",
+    )
+    capability_limit: int = option(100, "the first so many documents of that task, at every point")
+    capability_share: float = option(0.9, "capability has fallen below this share of its value at the origin")
+    system_prompts: str = option(
+        "origin",
+        "where visage_system_prompts compares system prompts: at the origin, or over the landscape too",
+        choices=("origin", "landscape"),
+    )
     tolerance: float = option(0.10, "the basin ends where the attack success rate exceeds this")
     seed: int = option(0, "seed of the random directions")
     max_new_tokens: int = option(512, "most tokens generated per answer", source="Peng et al. 2024, reference code")
@@ -191,6 +203,9 @@ _RULES: list[tuple[str, str, Callable[[Any], bool]]] = [
     ),
     ("plane_points", "an odd number of at least 3", lambda n: n >= 3 and n % 2 == 1),
     ("coefficients", "numbers with : between them, such as 0:0.5:1", lambda text: bool(numbers_of(text))),
+    ("capability_task", "a task's name or the path of a YAML file", lambda name: bool(name.partition("#")[0].strip())),
+    ("capability_limit", "at least 1", lambda n: n >= 1),
+    ("capability_share", "a fraction in (0, 1]", lambda share: 0 < share <= 1),
     ("target", "a model folder, a hub id, an embedded name or an adapter's folder", lambda name: bool(name.strip())),
     ("second_target", "a model as target is", lambda name: bool(name.strip())),
     ("radius", "a positive number", lambda r: math.isfinite(r) and r > 0),

@@ -32,7 +32,7 @@ LEVELS = [
     },
     {"pristine", "perturbable", "weights", "checkpoints", "shared_weights", "parallel", "targets", "shapes"},
     {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"}
-    | {"landscape_values", "verdict_grid", "interpolation", "plane"},
+    | {"landscape_values", "verdict_grid", "interpolation", "plane", "capability"},
     {"noise_floor", "repeats"},
     {"answering", "judging", "measurement", "progress", "records", "samples", "measured"},
     {"plots", "python_api"},
