@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module of one level may import modules of its own and lower levels.
 LEVELS = [
     {"errors", "settings", "metrics", "intervals", "noise", "blocks", "threads", "directions", "journal", "tiny"}
-    | {"profile", "sampling"},
+    | {"profile", "sampling", "system_prompts"},
     {"estimates", "prompts", "decoding", "agreement", "planning", "budget", "measured_pace"},
     {
         "commands",

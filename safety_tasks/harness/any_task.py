@@ -39,20 +39,21 @@ def estimates_of(
 
 def loaded_tasks(name: str, metadata: Mapping[str, Any], include_path: str | None = None) -> dict[str, Any]:
     """lm_eval's tasks behind a name or a YAML file's path; raises InvalidInput for a name that is none."""
-    with _errors_only():
+    with errors_only():
         loaded: dict[str, Any] = _manager(name, dict(metadata), include_path).load([name])
         return loaded
 
 
 def evaluated(lm: LM, loaded: Mapping[str, Any], limit: int | None = None) -> Mapping[str, Any]:
     """What lm_eval makes of loaded tasks on the model, with every document; ``limit``: the first so many of each."""
-    with _errors_only():
+    with errors_only():
         found = evaluate(lm=lm, task_dict=loaded, limit=limit, log_samples=True, bootstrap_iters=_BOOTSTRAPS)
         return cast("Mapping[str, Any]", found)
 
 
 @contextmanager
-def _errors_only() -> Iterator[None]:
+def errors_only() -> Iterator[None]:
+    """The context in which lm_eval logs errors only."""
     log = logging.getLogger("lm_eval")
     level = log.level
     log.setLevel(logging.ERROR)

@@ -23,7 +23,7 @@ from safety_tasks.capability import Score, score_from_dict, score_to_dict
 from safety_tasks.engine import Engine
 from safety_tasks.errors import InvalidInput, InvalidSetting, SafetyError
 from safety_tasks.estimates import Estimate
-from safety_tasks.harness.any_task import each_document, estimates_in, evaluated, loaded_tasks
+from safety_tasks.harness.any_task import each_document, errors_only, estimates_in, evaluated, loaded_tasks
 from safety_tasks.journal import OFF, Journal
 from safety_tasks.points import Point
 from safety_tasks.progress import PointsBar
@@ -106,7 +106,7 @@ class Skill:
     def _build(self, lm: LM) -> None:
         """The requests as ``evaluate`` builds them, without asking."""
         self._same_examples()
-        with redirect_stderr(io.StringIO()):  # lm_eval's bar
+        with errors_only(), redirect_stderr(io.StringIO()):  # lm_eval's bar
             for task in self._loaded["tasks"].values():
                 limit = min(self.settings.capability_limit, len(task.eval_docs))
                 task.build_all_requests(limit=limit, rank=lm.rank, world_size=lm.world_size)
