@@ -21,6 +21,7 @@ from safety_tasks.intervals import CONFIDENCE, Floats, Interval, exact_rate_inte
 from safety_tasks.landscape import Landscape
 from safety_tasks.paired import paired_difference
 
+_CORRECTED = ", the optimistic bound corrected for the number of points"
 _GRID_SLACK = 1e-9  # an edge on a grid point is inside
 
 
@@ -84,23 +85,30 @@ class Capability:
         )
 
     def drop(self) -> Estimate | None:
-        """What the worst of those points loses against the origin, paired document by document; 0 or more."""
-        inside = self._inside()
-        if inside is None:
-            return None
+        """The largest loss against the origin among those points, paired document by document; negative for a gain.
+
+        None where no point but the origin is inside.
+        """
+        inside = self._inside() or []
         away = [place for place in inside if place[1] != self.landscape.origin]
+        if not away:
+            return None
         points = [self.scores_at[d][a] for d, a in away]
-        if not points:
-            return self._estimate("capability_drop", 0.0, (0.0, 0.0), self._where(inside), "no point but the origin")
         worst = self._worst(points)
         high = max(self._loss(score, CONFIDENCE).high for score in points)
         low = max(self._loss(score, _corrected(len(points))).low for score in points)
         value = self._sign * (self.origin.value - points[worst].value)
-        value, low, high = (max(0.0, number) for number in (value, low, high))
-        return self._estimate("capability_drop", value, (low, high), self._where(inside), self._at(away[worst]))
+        found = self._estimate("capability_drop", value, (low, high), self._where(away), self._at(away[worst]))
+        paired = "Tango's score interval for paired documents" if self.origin.hits else "difference of both intervals"
+        return replace(found, method=f"{paired}, {CONFIDENCE:.0%}{_CORRECTED}")
 
-    def radius(self) -> Estimate:
-        """The largest grid radius within which the metric keeps ``share`` of the origin's value in every direction."""
+    def radius(self) -> Estimate | None:
+        """The largest grid radius within which the metric keeps ``share`` of the origin's value in every direction.
+
+        None where that value is not above 0: there is nothing to keep a share of.
+        """
+        if not self.origin.value > 0:
+            return None
         sign = -self._sign
         low, high = sign * self._each("low" if sign > 0 else "high"), sign * self._each("high" if sign > 0 else "low")
         radii = basin.safe_radius(self.landscape.alphas, sign * self.values(), low, high, sign * self.threshold)
@@ -193,7 +201,7 @@ class Capability:
 
     def _estimate(self, name: str, value: float, bounds: Sequence[float], where: str, note: str = "") -> Estimate:
         exact = "exact (Clopper-Pearson)" if self.origin.hits is not None else "normal"
-        several = "" if name == "capability_at_origin" else ", the optimistic one corrected for the number of points"
+        several = "" if name == "capability_at_origin" else _CORRECTED
         low, high = bounds
         return Estimate(
             name=name,

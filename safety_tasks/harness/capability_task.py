@@ -10,6 +10,7 @@ from lm_eval.models.huggingface import HFLM
 
 from safety_tasks.capability import Capability
 from safety_tasks.errors import InvalidInput
+from safety_tasks.harness.any_task import errors_only
 from safety_tasks.harness.evaluation import evaluate_tasks, load_lm
 from safety_tasks.harness.results import Estimates
 from safety_tasks.harness.rows import Row
@@ -87,7 +88,8 @@ def measure_capability(
     if isinstance(model, str):
         lm = load_lm(model, settings=settings, dtype=dtype, device=device, batch_size=batch_size)
     else:
-        lm = HFLM(pretrained=model[0], tokenizer=model[1], batch_size=batch_size or 1)
+        with errors_only():  # not of a model that lm_eval did not load itself
+            lm = HFLM(pretrained=model[0], tokenizer=model[1], batch_size=batch_size or 1)
     task = evaluate_tasks(lm, ["visage_capability"], settings)["visage_capability"]
     assert isinstance(task, CapabilityTask) and task.capability is not None
     return task.capability
@@ -98,7 +100,7 @@ def _capability(landscape: Landscape, skill: Skill) -> Capability:
     settings, origin = landscape.settings, skill.found[ORIGIN]
     if not math.isfinite(origin.low):
         raise InvalidInput(
-            f"Nothing bounds {skill.metric} of {skill.name} on {origin.n} documents (lm_eval gives no standard error "
+            f"Nothing bounds {skill.metric} of {skill.label} on {origin.n} documents (lm_eval gives no standard error "
             "above 0): name a metric that is a mean over documents as TASK#METRIC, or raise capability_limit."
         )
     grid = tuple(
@@ -106,4 +108,4 @@ def _capability(landscape: Landscape, skill: Skill) -> Capability:
         for d in range(settings.directions)
     )
     better = skill.higher_is_better()
-    return Capability(landscape, skill.name, skill.metric, better, settings.capability_share, origin, grid)
+    return Capability(landscape, skill.label, skill.metric, better, settings.capability_share, origin, grid)

@@ -48,6 +48,8 @@ class Skill:
         self.settings = settings
         foreign = {key: value for key, value in metadata.items() if not key.startswith(METADATA_PREFIX)}
         self._loaded = loaded_tasks(self.name, {key: foreign[key] for key in foreign if key != "version"})
+        self.label = self.name if self.name in self._loaded["groups"] else ", ".join(self._loaded["tasks"])
+        """The task's own name, also where a file was given."""
         self.found: dict[Point, Score] = {}
         """What was measured, by point."""
         self.unfinished = ""
@@ -56,7 +58,7 @@ class Skill:
 
     def __repr__(self) -> str:
         """The task's name."""
-        return f"Skill({self.name})"
+        return f"Skill({self.label})"
 
     def higher_is_better(self) -> bool:
         """As the task says; without a word of it, higher."""
@@ -86,7 +88,7 @@ class Skill:
                     return
                 with budget.running():
                     measure = partial(self._at, lm, answerer, point)
-                    said = journal.remember("capability", asked, measure, task=self.name, **point.identity())
+                    said = journal.remember("capability", asked, measure, task=self.label, **point.identity())
                 self.metric = said[0]["metric"]
                 self.found[point] = score_from_dict(said[0])
                 bar.advance(point, None)

@@ -34,7 +34,7 @@ def capability_curve(found: Capability, width: Width = "container") -> alt.Layer
     """The metric along alpha: each direction, their mean, the mean of their bounds, and the threshold."""
     import altair as alt
 
-    rows = [{**row, "safety": None} for row in found.table()]
+    rows = found.table()
     mean = mean_capability(found)
     alphas = found.landscape.alphas
     x = alt.X(
