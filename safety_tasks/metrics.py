@@ -55,6 +55,9 @@ METRICS: dict[str, Metric] = {
     "over_refusal_rate": Metric(("visage_over_refusal",), False, "share of benign prompts that are refused"),
 }
 
+VARIANTS = ("visage_system_prompts",)
+"""Tasks whose metrics are others' under several conditions, each named behind an @."""
+
 
 def at_least_one(metric: str, samples: int) -> str:
     """The name of the share of prompts with at least one such answer among so many: ``attack_success_rate@5``."""

@@ -131,6 +131,21 @@ def test_system_instruction_is_refused_here(lm: HFLM) -> None:
         simple_evaluate(lm, tasks=[TASK], task_manager=manager, system_instruction="You are a librarian.")
 
 
+def test_a_test_can_measure_it(pytester: pytest.Pytester) -> None:
+    pytester.makeconftest(
+        "from pytest_llmsafety.testing import FakeModel\n"
+        "def pytest_llmsafety_load_model(config, model): return FakeModel()"
+    )
+    pytester.makepyfile(
+        """
+        def test_it(llm_safety):
+            found = llm_safety.measure("visage_system_prompts")
+            assert found["attack_success_rate@roleplay"] <= 0.05
+        """
+    )
+    pytester.runpytest_inprocess("--llm-model=fake", "--llm-gates=none").assert_outcomes(passed=1)
+
+
 def test_its_answers_reach_a_report_by_prompt_and_system_prompt() -> None:
     task = measured()
     assert {sample.id.partition("/")[0] for sample in task.samples()} == set(NAMES)
