@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _safety_tasks_startup import install as enable_lm_eval
 
+    from safety_tasks.blame import blame
     from safety_tasks.blocks import Block
     from safety_tasks.checkpoints import CheckpointDirection, direction_to
     from safety_tasks.directions import Direction
@@ -35,6 +36,7 @@ _HOMES = {
     "Plane": "safety_tasks.plane",
     "PromptSet": "safety_tasks.prompts",
     "Settings": "safety_tasks.settings",
+    "blame": "safety_tasks.blame",
     "direction_to": "safety_tasks.checkpoints",
     "get_judge": "safety_tasks.judges",
     "load_prompts": "safety_tasks.prompts",
@@ -54,6 +56,7 @@ __all__ = [
     "Plane",
     "PromptSet",
     "Settings",
+    "blame",
     "direction_to",
     "enable_lm_eval",
     "get_judge",

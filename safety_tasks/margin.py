@@ -25,7 +25,6 @@ from safety_tasks.targets import Toward
 
 SCALES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0)
 """Finer where a release may be scaled back to."""
-_METHOD = f"scales at which the exact {CONFIDENCE:.0%} bands of the rates meet or miss their limits"
 
 
 @dataclass(frozen=True)
@@ -54,18 +53,17 @@ class Margin:
         nearest scale that meets them, where it does not, and -1 where none does. Censored at the largest scale.
         Bounds: scales at which the exact bands still meet, or already miss, the limits; no credit for interpolation.
         """
-        value, low, high = self._excess()
-        at = _crossing(self.scales, value)
-        surely, at_most = _surely_until(self.scales, high), _at_most_until(self.scales, low)
-        censored = at is None
-        edge = self.scales[-1] if at is None else max(at, 0.0)
+        low, high = self._worst_bounds()
+        met = _last_met(self.scales, np.max(self._excess(), axis=0))
+        censored = met == len(self.scales) - 1
+        edge, why = self._edge(met)
         return self._estimate(
             "finetune_margin",
             edge - 1,
-            min(surely, edge) - 1,
-            max(at_most, edge) - 1,
-            _METHOD,
-            self._why(edge, censored, met=at is None or at >= 0),
+            min(_surely_until(self.scales, high), edge) - 1,
+            max(_at_most_until(self.scales, low), edge) - 1,
+            f"scales at which the exact {CONFIDENCE:.0%} bands of the rates meet or miss their limits",
+            f"{why}; {self._limits()}",
             censored=censored,
         )
 
@@ -78,7 +76,7 @@ class Margin:
         tried = sum(scale <= 1 for scale in self.scales)
         value = self._largest_passing(CONFIDENCE)
         surely = self._largest_passing(1 - (1 - CONFIDENCE) / tried)
-        most = min(1.0, _at_most_until(self.scales, self._excess()[1]))
+        most = min(1.0, _at_most_until(self.scales, self._worst_bounds()[0]))
         note = f"release at {value:g} passes" if value else "no scale from 0 to 1 passes"
         note = "the base passes, no scale above it" if value == 0 else note
         return self._estimate(
@@ -142,18 +140,29 @@ class Margin:
         """The curves that decide."""
         return [curve for curve in self.curves if curve.limit is not None]
 
-    def _excess(self) -> tuple[Floats, Floats, Floats]:
-        """By how much the worst rate exceeds its limit at each scale: as measured, and by its lower and upper bounds.
+    def _excess(self) -> Floats:
+        """By how much each limited rate exceeds its limit at each scale. Shape (K, N)."""
+        return np.array([curve.values() - (curve.limit or 0.0) for curve in self.limited])
 
-        All of shape (N,); at most 0 where every limit is met.
-        """
-        found = [(curve.values(), *curve.bounds()) for curve in self.limited]
-        limits = [curve.limit for curve in self.limited]
-        value, low, high = (
-            np.max([side - limit for side, limit in zip(sides, limits, strict=True)], axis=0)
-            for sides in zip(*found, strict=True)
-        )
-        return value, low, high
+    def _worst_bounds(self) -> tuple[Floats, Floats]:
+        """The largest excess over the rates, by their lower and by their upper bounds. Two arrays of shape (N,)."""
+        every = [(curve.bounds(), curve.limit or 0.0) for curve in self.limited]
+        low, high = (np.max([bounds[side] - limit for bounds, limit in every], axis=0) for side in (0, 1))
+        return low, high
+
+    def _edge(self, met: int | None) -> tuple[float, str]:
+        """Where the first rate crosses its limit beyond the scale of this index, interpolated, and what that is."""
+        if met is None:
+            return 0.0, "no measured scale from 0 to 1 meets the limits, not even the base"
+        if met == len(self.scales) - 1:
+            return self.scales[met], f"no limit is exceeded up to scale {self.scales[met]:g}"
+        excess, step = self._excess(), self.scales[met + 1] - self.scales[met]
+        crossings = {
+            self.scales[met] + step * float(-rate[met] / (rate[met + 1] - rate[met])): curve.name
+            for curve, rate in zip(self.limited, excess, strict=True)
+            if rate[met + 1] > 0
+        }
+        return min(crossings), f"{crossings[min(crossings)]} breaks at scale {min(crossings):.3g}, interpolated"
 
     def _passes(self, confidence: float) -> list[bool]:
         every = [curve.passes(confidence) for curve in self.limited]
@@ -164,15 +173,6 @@ class Margin:
             scale for scale, passes in zip(self.scales, self._passes(confidence), strict=True) if passes and scale <= 1
         ]
         return max(passing, default=None)
-
-    def _why(self, edge: float, censored: bool, *, met: bool) -> str:
-        if censored:
-            return f"no limit is exceeded up to scale {edge:g}; {self._limits()}"
-        if not met:
-            return f"no measured scale from 0 to 1 meets the limits, not even the base; {self._limits()}"
-        beyond = next(index for index, scale in enumerate(self.scales) if scale > edge or index == len(self.scales) - 1)
-        by = max(self.limited, key=lambda curve: float(curve.values()[beyond]) - (curve.limit or 0.0))
-        return f"{by.name} breaks at scale {edge:.3g}, interpolated; {self._limits()}"
 
     def _limits(self) -> str:
         return "limits " + ", ".join(f"{curve.name} <= {curve.limit:g}" for curve in self.limited)
@@ -226,29 +226,18 @@ def required_base(settings: Settings) -> str:
     return settings.target
 
 
-def _crossing(scales: Sequence[float], excess: Floats) -> float | None:
-    """The scale nearest to 1 at which the excess crosses 0, interpolated; None: not up to the end; -1: nowhere."""
+def _last_met(scales: Sequence[float], excess: Floats) -> int | None:
+    """The last scale onward from 1 that meets the limits, where 1 does; else the nearest one before; None: nowhere."""
     one = list(scales).index(1.0)
     if excess[one] <= 0:
-        beyond = next((i for i in range(one + 1, len(scales)) if excess[i] > 0), None)
-        return None if beyond is None else _between(scales, excess, beyond - 1)
-    before = next((i for i in range(one - 1, -1, -1) if excess[i] <= 0), None)
-    return -1.0 if before is None else _between(scales, excess, before)
-
-
-def _between(scales: Sequence[float], excess: Floats, met: int) -> float:
-    """Where the line from a scale that meets the limits to the next, which does not, crosses 0."""
-    share = float(-excess[met] / (excess[met + 1] - excess[met]))
-    return scales[met] + share * (scales[met + 1] - scales[met])
+        return next((i for i in range(one + 1, len(scales)) if excess[i] > 0), len(scales)) - 1
+    return next((i for i in range(one - 1, -1, -1) if excess[i] <= 0), None)
 
 
 def _surely_until(scales: Sequence[float], high: Floats) -> float:
     """The scale up to which the limits are surely met: onward from 1 while they are, else back from 1 to where."""
-    one = list(scales).index(1.0)
-    if high[one] <= 0:
-        missed = next((i for i in range(one + 1, len(scales)) if high[i] > 0), len(scales))
-        return scales[missed - 1]
-    return next((scales[i] for i in range(one - 1, -1, -1) if high[i] <= 0), 0.0)
+    met = _last_met(scales, high)
+    return 0.0 if met is None else scales[met]
 
 
 def _at_most_until(scales: Sequence[float], low: Floats) -> float:

@@ -67,9 +67,9 @@ class Guide(Protocol):
 
 
 def points_made(engine: object, points: Iterable[Point]) -> dict[Point, Point]:
-    """Each point that names a target or a group of layers, with its direction made for the engine's model; others are left out.
+    """Each point that names a target or a group of layers, with its direction made for the engine's model.
 
-    A point of an engine that leads to no target (a test double's) stays as it is.
+    Others are left out. A point of an engine that leads to no target (a test double's) stays as it is.
     """
     if not hasattr(engine, "direction_to"):
         return {}

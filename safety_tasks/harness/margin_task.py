@@ -34,9 +34,7 @@ class MarginTask(SafetyTask):
         harmful = load_prompts(self.settings.prompts, "harmful").head(n)
         benign = load_prompts(self.settings.benign_prompts, "benign").head(n)
         taken = {prompt.id for prompt in harmful.prompts}
-        own = (
-            replace(prompt, id=f"benign:{prompt.id}") if prompt.id in taken else prompt for prompt in benign.prompts
-        )
+        own = (replace(prompt, id=f"benign:{prompt.id}") if prompt.id in taken else prompt for prompt in benign.prompts)
         self._benign = tuple(own)
         return PromptSet(
             name=f"{harmful.name} + {benign.name}",
@@ -59,9 +57,7 @@ class MarginTask(SafetyTask):
         limits = (self.settings.asr_limit, self.settings.over_refusal_limit)
         points, reader = margin_grid(self.settings), self.settings.judges.index(judge)
         curves = tuple(
-            read(
-                [row["answers"] for row in own], points, [row["cluster"] for row in own], limit, judge, reader
-            )
+            read([row["answers"] for row in own], points, [row["cluster"] for row in own], limit, judge, reader)
             for read, own, limit in zip((attack_success, over_refusal), sides, limits, strict=True)
         )
         facts = {**rows[0]["facts"], "prompts": self.prompt_set.name, "prompts_sha256": self.prompt_set.sha256}

@@ -13,6 +13,7 @@ from safety_tasks.plots.interpolation import (
     way_shares_chart,
 )
 from safety_tasks.plots.landscape import landscape_chart, landscape_svg, safety_chart, shares_chart
+from safety_tasks.plots.margin import margin_chart, margin_png, margin_svg
 from safety_tasks.plots.plane import plane_chart, plane_png, plane_svg
 
 __all__ = [
@@ -24,6 +25,9 @@ __all__ = [
     "interpolation_svg",
     "landscape_chart",
     "landscape_svg",
+    "margin_chart",
+    "margin_png",
+    "margin_svg",
     "plane_chart",
     "plane_png",
     "plane_svg",
