@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _safety_tasks_startup import install as enable_lm_eval
 
-    from safety_tasks.blame import blame
     from safety_tasks.blocks import Block
     from safety_tasks.checkpoints import CheckpointDirection, direction_to
     from safety_tasks.directions import Direction
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from safety_tasks.plane import Plane
     from safety_tasks.prompts import PromptSet, load_prompts
     from safety_tasks.python_api import measure_landscape, measure_plane
+    from safety_tasks.reversed_blocks import blame
     from safety_tasks.settings import Settings
     from safety_tasks.weights import perturbed
 
@@ -36,7 +36,7 @@ _HOMES = {
     "Plane": "safety_tasks.plane",
     "PromptSet": "safety_tasks.prompts",
     "Settings": "safety_tasks.settings",
-    "blame": "safety_tasks.blame",
+    "blame": "safety_tasks.reversed_blocks",
     "direction_to": "safety_tasks.checkpoints",
     "get_judge": "safety_tasks.judges",
     "load_prompts": "safety_tasks.prompts",

@@ -109,8 +109,8 @@ def blame(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Find the smallest block of layers whose reversal to the base's weights makes a tuned model's gate pass."""
-    from safety_tasks.blame import blame as find
     from safety_tasks.report.redaction import plain
+    from safety_tasks.reversed_blocks import blame as find
 
     found = find(
         model,

@@ -37,7 +37,7 @@ LEVELS = [
     | {"rate_curves", "margin", "block_widths"},
     {"noise_floor", "repeats"},
     {"answering", "judging", "measurement", "progress", "records", "samples", "measured"},
-    {"plots", "python_api", "blame", "reversals"},
+    {"plots", "python_api", "reversals", "reversed_blocks"},
     {"report", "baseline"},
     {"harness"},
     {"__main__", "__init__"},
