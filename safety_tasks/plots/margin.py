@@ -63,7 +63,7 @@ def _layers(found: Margin, width: Width) -> alt.LayerChart:
 
     names = [curve.name for curve in found.curves]
     colors = [_COLORS[i % len(_COLORS)] for i in range(len(names))]
-    legend = alt.Legend(orient="bottom", title=None, symbolType="stroke", symbolSize=300)
+    legend = alt.Legend(orient="bottom", title=None, symbolType="stroke", symbolSize=300, symbolOpacity=1)
     color = alt.Color("rate:N", scale=alt.Scale(domain=names, range=colors), legend=legend)
     dashes = [_DASHES[i % len(_DASHES)] for i in range(len(names))]
     dash = alt.StrokeDash("rate:N", scale=alt.Scale(domain=names, range=dashes), legend=legend)
