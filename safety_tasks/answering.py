@@ -37,6 +37,10 @@ class Answerer:
     def __init__(self, engine: Engine, journal: Journal, mover: Mover | None) -> None:
         self.engine, self.journal, self.mover = engine, journal, mover
         self._at: Point | None = None
+        self.ended_early = 0
+        """Answers that ended at a stop string, before the token limit."""
+        self.tokens_saved = 0
+        """What was left of the token limit where they ended: they could not have been longer."""
 
     def answers(self, point: Point, wanted: Sequence[tuple[Ask, tuple[str, ...]]]) -> dict[Ask, Completion]:
         """A completion for each prompt; one that is asked with different stop strings is answered to its end."""
@@ -44,6 +48,7 @@ class Answerer:
         for (budget, strings, draw), asks in _batches(wanted).items():
             batch = self._batch(point, [ask.prompt for ask in asks], budget, strings, draw)
             found.update(zip(asks, batch, strict=True))
+            self._count_early(batch, budget, strings)
         return found
 
     def n_missing(self, point: Point, wanted: Sequence[tuple[Ask, tuple[str, ...]]]) -> int:
@@ -64,6 +69,11 @@ class Answerer:
         asked = _asked(point, prompts, budget, stops, draw)
         found = self.journal.remember("completions", asked, generate, max_new_tokens=budget, **point.identity())
         return [Completion.from_dict(fields) for fields in found]
+
+    def _count_early(self, batch: Sequence[Completion], budget: int, stops: tuple[str, ...]) -> None:
+        early = [one for one in batch if one.finished and any(string in one.text for string in stops)]
+        self.ended_early += len(early)
+        self.tokens_saved += sum(budget - len(one.token_ids) for one in early)
 
     def _go_to(self, point: Point) -> None:
         if self.mover is None or point == self._at:

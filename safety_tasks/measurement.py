@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -94,6 +95,7 @@ def measure(
 
 
 def _run(engine: Engine, questions: Sequence[Question], journal: Journal, quiet: bool, budget: Budget | None) -> _Run:
+    start = time.monotonic()
     run = _Run(engine, questions, journal)
     points = list(run.asked_at)
     moves = any(point != ORIGIN for point in points)
@@ -113,6 +115,12 @@ def _run(engine: Engine, questions: Sequence[Question], journal: Journal, quiet:
             bar.say(pace.first_estimate())
     run.judging.by_models(run.readings)
     run.read_coherence()
+    run.cost = {
+        "wall_seconds": round(time.monotonic() - start, 1),
+        **pace.facts(),
+        "answers_ended_early": answerer.ended_early,
+        "tokens_saved_at_most": answerer.tokens_saved,
+    }
     return run
 
 
@@ -130,6 +138,8 @@ class _Run:
     cuts: dict[str, float] = field(default_factory=dict)
     out_of_time: str = ""
     """Why the measurement ended before its last point, if so."""
+    cost: dict[str, Any] = field(default_factory=dict)
+    """What the answers took: facts."""
 
     def __post_init__(self) -> None:
         _check_draws(self.engine, self.questions)
@@ -241,6 +251,7 @@ class _Run:
             "judges": judge_facts(question.settings for question in self.questions),
             "missed_controls": {name: list(missed) for name, missed in self.judging.missed.items()},
             "missed_template_controls": {self.engine.name: list(broken)} if (broken := self.judging.broken) else {},
+            **self.cost,
             "read_from_journal": self.journal.recalled,
             **({"out_of_time": self.out_of_time} if self.out_of_time else {}),
             **({"journal_file": self.journal.path.name} if self.journal.path else {}),
