@@ -56,6 +56,9 @@ def planned(config: pytest.Config) -> list[str]:
 def _settings_and_gates(config: pytest.Config, options: RunOptions) -> tuple[Settings, tuple[Gate, ...]]:
     """What is measured and what is decided: every input there, every gate on prompts, judges and points that exist."""
     settings = Settings.parse(given_options(config, Settings))
+    provided = config.hook.pytest_llmsafety_load_model.get_hookimpls()
+    if settings.target is None and options.backend == "hf" and not provided:
+        settings = replace(settings, target=options.base_model)  # a margin begins there
     _take_in_judges(config, settings)
     written = parse_gates([*_gate_lines(options), *options.gate])
     check_inputs(settings)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from safety_tasks.plane import Plane
     from safety_tasks.prompts import PromptSet, load_prompts
     from safety_tasks.python_api import measure_landscape, measure_plane
+    from safety_tasks.reversed_blocks import blame
     from safety_tasks.settings import Settings
     from safety_tasks.weights import perturbed
 
@@ -38,6 +39,7 @@ _HOMES = {
     "Plane": "safety_tasks.plane",
     "PromptSet": "safety_tasks.prompts",
     "Settings": "safety_tasks.settings",
+    "blame": "safety_tasks.reversed_blocks",
     "direction_to": "safety_tasks.checkpoints",
     "get_judge": "safety_tasks.judges",
     "load_prompts": "safety_tasks.prompts",
@@ -59,6 +61,7 @@ __all__ = [
     "Plane",
     "PromptSet",
     "Settings",
+    "blame",
     "direction_to",
     "enable_lm_eval",
     "get_judge",

@@ -30,12 +30,14 @@ LEVELS = [
         "judge_check",
         "calibrate",
     },
-    {"pristine", "perturbable", "weights", "checkpoints", "shared_weights", "parallel", "targets", "shapes"},
+    {"pristine", "perturbable", "weights", "checkpoints", "shared_weights", "parallel", "targets", "shapes"}
+    | {"layer_groups"},
     {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"}
-    | {"landscape_values", "verdict_grid", "interpolation", "plane", "capability"},
+    | {"landscape_values", "verdict_grid", "interpolation", "plane", "capability"}
+    | {"rate_curves", "margin", "block_widths"},
     {"noise_floor", "repeats"},
     {"answering", "judging", "measurement", "progress", "records", "samples", "measured"},
-    {"plots", "python_api"},
+    {"plots", "python_api", "reversals", "reversed_blocks"},
     {"report", "baseline"},
     {"harness"},
     {"__main__", "__init__"},

@@ -14,6 +14,7 @@ from safety_tasks.plots.interpolation import (
     way_shares_chart,
 )
 from safety_tasks.plots.landscape import landscape_chart, landscape_svg, safety_chart, shares_chart
+from safety_tasks.plots.margin import margin_chart, margin_png, margin_svg
 from safety_tasks.plots.plane import plane_chart, plane_png, plane_svg
 from safety_tasks.plots.system_prompts import system_prompts_chart
 
@@ -28,6 +29,9 @@ __all__ = [
     "interpolation_svg",
     "landscape_chart",
     "landscape_svg",
+    "margin_chart",
+    "margin_png",
+    "margin_svg",
     "plane_chart",
     "plane_png",
     "plane_svg",
