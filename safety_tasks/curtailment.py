@@ -27,7 +27,9 @@ from safety_tasks.settings import Settings
 _LEAST = 8
 """Prompts of a first visit, and of any where so many are left: smaller batches are not faster."""
 _CLOSE = 1e-9
-_LINE = re.compile(r"\s*(asr_within)\s*\(\s*([\d.eE+-]+)\s*\)\s*(<=|<)\s*([\d.eE+-]+)\s*|\s*(safe_radius)\s*(>=|>)\s*(\S+)\s*")
+_LINE = re.compile(
+    r"\s*(asr_within)\s*\(\s*([\d.eE+-]+)\s*\)\s*(<=|<)\s*([\d.eE+-]+)\s*|\s*(safe_radius)\s*(>=|>)\s*(\S+)\s*"
+)
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt,
 }  # fmt: skip
@@ -176,7 +178,7 @@ def _bounds(clusters: tuple[str, ...], confidence: float) -> tuple[tuple[float, 
     """Exact bounds of the ASR by count, 0 to all, as a landscape reads them; both rise with the count."""
     n, effective = len(clusters), effective_n(clusters)
     share = effective / n
-    low, high = exact_rate_bounds(np.arange(n + 1) * share, np.full(n + 1, n * share), confidence)
+    low, high = exact_rate_bounds(np.arange(n + 1, dtype=np.float64) * share, np.full(n + 1, n * share), confidence)
     return tuple(map(float, low)), tuple(map(float, high))
 
 
@@ -227,7 +229,7 @@ class Curtailed:
         found = [self.decision(limit.line) for limit in limits(self.settings, self.clusters)]
         return {
             "mode": "gate",
-            "decisions": [{"outcome": one.outcome.value, "sentence": one.sentence} for one in found if one],
+            "decisions": [{"outcome": one.outcome.value, "sentence": one.sentence} for one in found if one is not None],
             "points": [
                 {
                     "direction": getattr(point.direction, "index", None),
@@ -245,5 +247,3 @@ class Curtailed:
 def _direction(point: Point) -> str:
     index = getattr(point.direction, "index", None)
     return "" if index is None else f" of direction {index + 1}"
-
-

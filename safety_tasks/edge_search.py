@@ -1,11 +1,12 @@
 """Edge mode: the edges of the basin by bisection on the points of the grid, instead of at every point of it.
 
 Along each direction and side the edge lies between the last point whose ASR meets the tolerance and the first that
-exceeds it. It is looked for first where the side before had its edge, then by halves; then the middle of the widest
-unmeasured stretch inside is checked. A point inside that exceeds the tolerance moves the edge inward, and one that
-exceeds it with one beyond that does not makes the side ``non-monotone``: unless the exact lower bound exceeds the
-tolerance there, which ends the basin, such a side is measured whole, as in the full grid. Assumes of unmeasured points
-that they are as their measured neighbours on both sides: a breach narrower than the checks is missed.
+exceeds it. It is looked for first where the direction before had it on that side, then by halves; then the middle of
+the widest unmeasured stretch inside is checked, and the points that bound the edge are brought nearer. A point inside
+that exceeds the tolerance moves the edge inward, and one that exceeds it with one beyond that does not makes the side
+``non-monotone``: unless the exact lower bound exceeds the tolerance there, which ends the basin, such a side is
+measured up to where it surely ends, as in the full grid. Assumes of unmeasured points that they are as their measured
+neighbours on both sides: a breach narrower than the checks is missed.
 """
 
 from __future__ import annotations
@@ -39,8 +40,8 @@ class EdgePlan:
     def next(self, tallies: Mapping[Point, Tally], clusters: Sequence[str]) -> Visit | None:
         """The next point, on all prompts."""
         cut, guess = Cut.of(self.settings.tolerance, clusters), None
-        for direction in range(self.settings.directions):
-            for _, sign in SIDES:
+        for _, sign in SIDES:
+            for direction in range(self.settings.directions):
                 side = self.side(tallies, direction, sign)
                 steps = next_step(side, self.settings.points // 2, cut, guess)
                 if steps is not None:
@@ -205,7 +206,9 @@ class EdgeScan:
             high=max(bounds.high, value),
             n=first.n_prompts,
             method="measured points at which the exact 95% band of the ASR meets or misses the tolerance",
-            target=first._target() if n == 1 else f"given these {n} directions, {points} of the grid's {full} points, "
+            target=first._target()
+            if n == 1
+            else f"given these {n} directions, {points} of the grid's {full} points, "
             "the ASR taken to rise outward between them",
             n_effective=effective_n(first.clusters),
             note=f"smallest over directions {widths.min():.3f}, tolerance {self.settings.tolerance:g}{flag}",
@@ -238,5 +241,3 @@ def _side_of(landscape: Landscape, sign: int) -> dict[int, Tally]:
     ordered = sorted((abs(alpha), i) for i, alpha in enumerate(landscape.alphas) if alpha * sign >= 0)
     codes = landscape.verdicts[0]
     return {rank: Tally(*(int((codes[i] == code).sum()) for code in (1, 0, 2))) for rank, (_, i) in enumerate(ordered)}
-
-

@@ -23,6 +23,8 @@ LANDSCAPE_PROMPTS = 80  # "Adv 80" of Peng et al. 2024 (arXiv 2405.17374), secti
 LANDSCAPE_JUDGE = "keywords-advbench"  # as theirs; its strings let decoding stop early
 BEHAVIOUR_JUDGE = "refusal"
 MODES = ("full", "edge", "gate")
+IN_REACH = {"edge": ("basin_width", "asr_at_origin"), "gate": ("asr_at_origin",)}
+"""What the landscape's modes estimate, but for full, which estimates all."""
 PLANES = ("random", "interpolation", "interpolation-random")
 
 
@@ -79,8 +81,8 @@ class Settings:
     plane_points: int = option(11, "points along each axis of a plane", source="Peng et al. 2024: 21")
     mode: str = option(
         "full",
-        "of the landscape: full, every point of the grid; edge, the basin's edges by bisection; gate, only what settles "
-        "gates on asr_within and safe_radius",
+        "of the landscape: full, the whole grid; edge, the basin's edges by bisection; gate, what settles gates on "
+        "asr_within and safe_radius",
         choices=MODES,
     )
     decide: str | None = option(

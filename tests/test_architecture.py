@@ -20,6 +20,7 @@ LEVELS = [
         "judges",
         "inputs",
         "points",
+        "plans",
         "adapters",
         "merging",
         "models",
@@ -32,6 +33,7 @@ LEVELS = [
     },
     {"pristine", "perturbable", "weights", "checkpoints", "shared_weights", "parallel", "targets", "shapes"},
     {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"}
+    | {"edge_search", "curtailment"}
     | {"landscape_values", "verdict_grid", "interpolation", "plane"},
     {"noise_floor", "repeats"},
     {"answering", "judging", "measurement", "progress", "records", "samples", "measured"},
