@@ -180,7 +180,7 @@ def _edges(distance: Floats, asr: Floats, cut: int | None, tolerance: float) -> 
     beyond[:, 0] |= asr[:, 0] > tolerance + _ROUNDING
     beyond[:, -1] |= cut is not None
     first = np.where(beyond.any(axis=1), beyond.argmax(axis=1), len(steps))
-    outer = np.append(distance[: len(steps)], np.inf)[np.maximum(first, 1)]
+    outer = np.append(distance, np.inf)[np.maximum(first, 1)]  # beyond the origin at least, though that is the cut
     return distance[np.maximum(first - 1, 0)], outer
 
 

@@ -75,8 +75,8 @@ def _check_template_of(path: str, settings: Settings) -> None:
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(path)
-    except (OSError, ValueError) as error:
-        raise InvalidModel(f"The tokenizer of {path!r} cannot be loaded: {error}") from error
+    except Exception as error:  # whatever transformers raises, an ImportError too, it is this tokenizer
+        raise InvalidModel(f"The tokenizer of {path!r} cannot be loaded: {str(error).strip()}") from error
     check_template(tokenizer, settings)
 
 

@@ -76,7 +76,7 @@ class LandscapeTask(SafetyTask):
             {**rows[0]["facts"], "prompts": self.prompt_set.name, "prompts_sha256": self.prompt_set.sha256},
             reader=self.settings.judges.index(judge),
         )
-        if judge == self.settings.judges[0]:
+        if judge == self.settings.judges[0] and len(rows) == len(self.rows):  # and not those of a category
             self.landscape = landscape
         return {score.name: score for score in landscape.scores()}
 

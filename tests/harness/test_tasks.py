@@ -266,8 +266,8 @@ def test_predict_only_computes_no_metric(lm: HFLM) -> None:
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
-        (["--metadata", "visage_prompts=nope.csv"], "error: There is no prompt file 'nope.csv'."),
-        (["--metadata", "visage_judge=nope"], "Or give a model that reads refusals: classifier:PATH, guard:PATH."),
+        (["--metadata", '{"visage_prompts": "nope.csv"}'], "error: There is no prompt file 'nope.csv'."),
+        (["--metadata", '{"visage_judge": "nope"}'], "that reads refusals: classifier:PATH, guard:PATH."),
     ],
 )
 def test_the_command_line_says_what_is_wrong_in_one_sentence_before_the_model_loads(
@@ -308,3 +308,11 @@ def test_each_judge_has_lines_of_its_own_in_the_table(lm: HFLM) -> None:
     assert [found["b"] for found in config["visage_agreements"]] == ["keywords-advbench", "tiny-judge"]
     assert set(config["visage_judges"]) == {"refusal", "keywords-advbench", "tiny-judge"}
     json.dumps(config["visage_agreements"])
+
+
+def test_a_category_leaves_the_landscape_of_all_prompts_as_it_was() -> None:
+    lm = EngineLM(FakeModel(basin=(-0.3, 0.3)))
+    task = evaluate_tasks(lm, ["visage_landscape"], Settings(points=3, directions=1, n_prompts=20))["visage_landscape"]
+    found = task.of_category("asr_at_origin", "privacy")
+    assert found is not None and found.n == 2
+    assert task.landscape.n_prompts == 20

@@ -25,10 +25,10 @@ from safety_tasks.judges.verdict import Harm
 @pytest.mark.parametrize("name", HARM_JUDGES)
 def test_every_named_judge_is_had_without_its_weights(name: str) -> None:
     check_harm_judge(name)
-    judge = get_harm_judge(name)
+    judge = get_harm_judge.__wrapped__(name)  # another test may have loaded the one that is kept
     kinds = {"beaver-dam": BeaverDamJudge, "guard": GuardJudge, "classifier": ClassifierJudge}
     assert isinstance(judge, kinds[HARM_JUDGES[name].kind]) and judge.name == name
-    assert "loaded" not in judge.model.__dict__ and get_harm_judge(name) is judge
+    assert "loaded" not in judge.model.__dict__ and get_harm_judge(name) is get_harm_judge(name)
 
 
 def test_every_named_guard_is_of_a_known_family() -> None:

@@ -19,7 +19,7 @@ def test_an_idle_session_prints_and_writes_nothing(pytester: pytest.Pytester) ->
 
 def test_help_names_every_option_and_imports_nothing_heavy(pytester: pytest.Pytester) -> None:
     code = (
-        "import sys, pytest; status = pytest.main(['--help', '-p', 'no:hypothesispytest']);"
+        "import sys, pytest; status = pytest.main(['--help', '-p', 'no:hypothesispytest', '-p', 'no:randomly']);"
         "print('HEAVY', [m for m in ('torch', 'numpy', 'lm_eval') if m in sys.modules]); sys.exit(status)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=pytester.path)
