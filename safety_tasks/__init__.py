@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from safety_tasks.python_api import measure_landscape, measure_plane
     from safety_tasks.settings import Settings
     from safety_tasks.weights import perturbed
+    from safety_tasks.worst_direction import measure_worst_width
 
 _HOMES = {
     "Block": "safety_tasks.blocks",
@@ -40,6 +41,7 @@ _HOMES = {
     "load_prompts": "safety_tasks.prompts",
     "measure_landscape": "safety_tasks.python_api",
     "measure_plane": "safety_tasks.python_api",
+    "measure_worst_width": "safety_tasks.worst_direction",
     "perturbed": "safety_tasks.weights",
 }
 
@@ -60,6 +62,7 @@ __all__ = [
     "load_prompts",
     "measure_landscape",
     "measure_plane",
+    "measure_worst_width",
     "perturbed",
 ]
 

@@ -36,7 +36,7 @@ LEVELS = [
     | {"edge_search", "curtailment"}
     | {"landscape_values", "verdict_grid", "interpolation", "plane"},
     {"noise_floor", "repeats"},
-    {"answering", "judging", "measurement", "progress", "records", "samples", "measured"},
+    {"answering", "judging", "measurement", "worst_direction", "progress", "records", "samples", "measured"},
     {"plots", "python_api"},
     {"report", "baseline"},
     {"harness"},
