@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -128,8 +129,8 @@ def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> li
     report = Path(options.report or "report.html")
     if report.is_dir() or report.suffix.lower() == ".json":
         raise InvalidInput(f"--llm-report is {str(report)!r}: it must name the HTML file; the JSON goes beside it.")
-    if options.update_baseline and not options.baseline:
-        raise InvalidInput("--llm-update-baseline has no file to write: name it with --llm-baseline FILE.")
+    if options.update_baseline:
+        _check_new_baseline(options)
     if options.repeats > 1 and options.batch_size == 1:
         raise InvalidInput(
             "--llm-repeats varies the batch, and --llm-batch-size 1 leaves none: each repeat would be the same "
@@ -146,6 +147,15 @@ def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> li
         resolve_source(options.base_model)
     doubt = resolve_source(options.model or "", options.adapter).doubt
     return [f"warning: {doubt}"] if doubt else []
+
+
+def _check_new_baseline(options: RunOptions) -> None:
+    if not options.baseline:
+        raise InvalidInput("--llm-update-baseline has no file to write: name it with --llm-baseline FILE.")
+    path = Path(options.baseline).absolute()
+    there = next(place for place in (path, *path.parents) if place.exists())
+    if not os.access(there, os.W_OK) or there.is_dir() == (there == path):
+        raise InvalidInput(f"--llm-update-baseline cannot write {options.baseline!r}: name a JSON file in a folder.")
 
 
 def _check_adapter(options: RunOptions) -> None:

@@ -54,6 +54,11 @@ def check_gate(gate: Gate, options: RunOptions, settings: Settings) -> None:
             f"The gate {gate.line!r} needs a baseline: name its file with --llm-baseline FILE "
             "(--llm-update-baseline writes it)."
         )
+    if gate.reference == "baseline" and options.update_baseline and settings_for(gate, settings) != settings:
+        raise InvalidGate(
+            f"The gate {gate.line!r} has prompts or a judge of its own, and --llm-update-baseline writes what those of "
+            "the run measured: name them with --llm-prompts, --llm-benign-prompts, --llm-judge."
+        )
     if gate.metric == "harmful_score" and settings_for(gate, settings).harm_judge is None:
         raise InvalidGate("A gate on harmful_score needs a harm judge: name one with --llm-harm-judge.")
     check_gate_in_mode(gate, settings)

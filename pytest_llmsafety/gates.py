@@ -87,7 +87,7 @@ class Gate:
     @property
     def line(self) -> str:
         """The gate as it is written and as its test item is named."""
-        return f"{self._left('category', 'confidence', 'prompts', 'judge')} {self.operator} {self.limit:g}"
+        return f"{self._left('category', 'confidence', 'prompts', 'judge')} {self.operator} {_exact(self.limit)}"
 
     @property
     def quantity(self) -> str:
@@ -100,7 +100,7 @@ class Gate:
     def _left(self, *keys: str) -> str:
         given = [f"{key}={_quoted(getattr(self, key))}" for key in keys if getattr(self, key) is not None]
         metric = self.metric if self.samples is None else at_least_one(self.metric, self.samples)
-        radius = f"({self.radius:g})" if self.radius is not None else ""
+        radius = f"({_exact(self.radius)})" if self.radius is not None else ""
         options = f"[{', '.join(given)}]" if given else ""
         paired = f" {_SIGNS[self.versus]} {self.reference}" if self.versus else ""
         return f"{metric}{radius}{options}{paired}"
@@ -144,9 +144,15 @@ class Gate:
         return planning.what_settles_a_curve(estimate, self.limit)
 
 
+def _exact(value: float) -> str:
+    """A number as briefly as it can be written and be the same: gates are told apart by their lines."""
+    brief = f"{value:g}"
+    return brief if float(brief) == value else repr(value)
+
+
 def _quoted(value: str | float) -> str:
     """A value as a line has it: in quotes where it would not read as one word."""
-    text = value if isinstance(value, str) else f"{value:g}"
+    text = value if isinstance(value, str) else _exact(value)
     if not any(sign in text for sign in ",[]'\"") and text == text.strip() and text:
         return text
     return f"'{text}'" if '"' in text else f'"{text}"'

@@ -48,7 +48,7 @@ def step_summary(report: Report, page: Path) -> str:
     lines = [f"## Language model safety: {word}", "", f"Model {escaped(facts['model'])}. {means}", ""]
     if facts["gates"]:
         lines += [*_table("verdict", "gate", *_NUMBER, "compared with"), *map(_cells, _gate_rows(facts)), ""]
-        lines += [f"- {escaped(gate['sentence'])}" for gate in facts["gates"] if gate["outcome"] != "pass"]
+        lines += dict.fromkeys(f"- {escaped(gate['sentence'])}" for gate in facts["gates"] if gate["outcome"] != "pass")
         lines += [""]
     if besides:
         lines += [*_table("measured besides", *_NUMBER), *(_cells([f["name"], *_number(f)]) for f in besides), ""]
@@ -76,8 +76,8 @@ def _gate_rows(facts: Mapping[str, Any]) -> Iterator[list[str]]:
     for gate in facts["gates"]:
         number = _number(gate["estimate"]) if gate["estimate"] else [_none(gate), "", "", ""]
         compared = facts["facts"].get("compared", {}).get(gate["line"])
-        symbol = wording.SYMBOLS[gate["outcome"]]
-        yield [f"{symbol} {gate['outcome']}", gate["line"], *number, compared_text(compared) if compared else ""]
+        with_what = compared_text(compared, gate["line"]) if compared else ""
+        yield [f"{wording.SYMBOLS[gate['outcome']]} {gate['outcome']}", gate["line"], *number, with_what]
 
 
 def _table(*names: str) -> list[str]:

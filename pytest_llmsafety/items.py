@@ -41,7 +41,7 @@ class GateItem(pytest.Item):
         self.run = run
 
     def setup(self) -> None:
-        """Measure what the gate needs; what goes wrong is said once, in full, by the first gate."""
+        """Measure what the gate needs; what goes wrong is said in full by the first gate that it stops."""
         if self.config.getoption("setuponly") or self.config.getoption("setupplan"):
             return
         from pytest_llmsafety.noise import noise_properties
@@ -55,7 +55,8 @@ class GateItem(pytest.Item):
             return  # inconclusive, as runtest says
         except SafetyError as error:
             summary = str(error).strip().splitlines()[-1]
-            told = "not measured, for the reason given at the first gate" if self.run.errors else str(error)
+            is_told = summary in self.run.errors.values()
+            told = "not measured, for the reason given at an earlier gate" if is_told else str(error)
             self.run.errors[self.gate] = summary
         if told:
             pytest.fail(told, pytrace=False)

@@ -16,6 +16,7 @@ from pytest_llmsafety import gpu_memory
 from pytest_llmsafety.options import RunOptions
 from safety_tasks.budget import Budget
 from safety_tasks.errors import InvalidInput, OutOfTime
+from safety_tasks.journal import OFF
 from safety_tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class ModelRun:
         new = self.lacking(names, settings)
         if new:
             if self.budget.is_spent and "lm" not in self.__dict__:
-                raise OutOfTime(self.budget.not_begun())
+                raise OutOfTime(self.budget.not_begun("off" if settings.journal.lower() == OFF else ""))
             lm = self.lm
             with foreign_code(self.config), self.budget.running():
                 from safety_tasks.harness.repeats import evaluate_repeatedly

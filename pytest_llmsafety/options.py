@@ -18,7 +18,8 @@ from safety_tasks.samples import TEXT_LEVELS
 from safety_tasks.settings import Settings, option
 
 NO_MODEL = "no model under test: name one with --llm-model, the ini key llm_model or LLMSAFETY_MODEL"
-_TRUE = ("1", "true", "yes", "on")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off", "none", "")
+_NEED_A_MODEL = ("gate", "gates", "adapter", "base_model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,11 @@ def flag_of(name: str) -> str:
     return f"--llm-{name.replace('_', '-')}"
 
 
+def variable_of(name: str) -> str:
+    """The environment's form of an option."""
+    return f"LLMSAFETY_{name.upper()}"
+
+
 def given_options(config: pytest.Config, record: type[Any]) -> dict[str, Any]:
     """The values of a record's options as they were given, most of them text; those that nobody gave are absent."""
     values = {field.name: _given(config, field.name) for owner, field in declared() if owner is record}
@@ -119,24 +125,27 @@ def given_options(config: pytest.Config, record: type[Any]) -> dict[str, Any]:
 
 
 def is_true(value: object) -> bool:
-    """Whether a flag from the command line, the environment or the ini file is on."""
-    return value is True or str(value).lower() in _TRUE
+    """Whether a flag from the command line, the environment or the ini file is on; raises pytest.UsageError."""
+    word = str(value).strip().lower()
+    if word not in (*_TRUE, *_FALSE):
+        raise pytest.UsageError(f"{value!r} is neither on nor off: write one of {', '.join((*_TRUE, *_FALSE[:4]))}.")
+    return word in _TRUE
 
 
 def refuse_to_go_without_a_model(given: dict[str, Any], config: pytest.Config) -> None:
-    """A usage error where a model is required, or this session's command line or environment asks for gates.
+    """A usage error where a model is required, or this session's command line or environment asks for one's gates.
 
-    Gates of the ini file alone are no such request: the tests of a repository run without a model too.
+    The ini file alone is no such request: the tests of a repository run without a model too.
     """
-    asked = "gate" in given or config.getoption("llm_gates") or os.environ.get("LLMSAFETY_GATES")
-    if is_true(given.get("require", False)) or asked:
+    asked = any(config.getoption(f"llm_{name}") or os.environ.get(variable_of(name)) for name in _NEED_A_MODEL)
+    if asked or any(is_true(given.get(name, False)) for name in ("require", "update_baseline")):
         raise pytest.UsageError(f"There is {NO_MODEL}.")
 
 
 def _given(config: pytest.Config, name: str) -> Any:
     value = config.getoption(f"llm_{name}")
     if value is None:
-        value = os.environ.get(f"LLMSAFETY_{name.upper()}")
+        value = os.environ.get(variable_of(name))
     if value is None and name != "gate":
         value = config.getini(f"llm_{name}")
     return value

@@ -9,7 +9,7 @@ from pytest_llmsafety.feasibility import counted, is_trivial, reach, sample_of, 
 from pytest_llmsafety.gate_prompts import LANDSCAPE_TASKS, n_points, prompt_sets_for, settings_for
 from pytest_llmsafety.gates import ASR_WITHIN, BASINS, GATED, LARGEST, Gate
 from safety_tasks import planning
-from safety_tasks.budget import duration
+from safety_tasks.budget import about
 from safety_tasks.intervals import CONFIDENCE
 from safety_tasks.measured_pace import measured_pace
 from safety_tasks.models import display_name
@@ -140,6 +140,6 @@ def _time(at_origin: int, elsewhere: int, settings: Settings, model: str | None,
     pace = measured_pace(settings.journal, name, settings.max_new_tokens) if name else None
     if pace is None:
         return "unknown until the first point"
-    time = duration(pace.seconds(at_origin, elsewhere))
+    time = about(pace.seconds(at_origin, elsewhere))
     basis = f"{pace.n_answers:,} answers of {name} (at most {pace.max_new_tokens} tokens, on {pace.where})"
-    return f"about {time} for all of them{sides}, by {basis} in {settings.journal}; less for what stands there"
+    return f"{time} for all of them{sides}, by {basis} in {settings.journal}; less for what stands there"

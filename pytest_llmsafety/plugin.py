@@ -114,7 +114,9 @@ def pytest_report_header(config: pytest.Config) -> str | None:
 
 
 def pytest_assertrepr_compare(op: str, left: object, right: object) -> list[str] | None:
-    """Explain a comparison of an estimate that failed."""
+    """Explain a comparison of an estimate that failed; of an answer, which is no text for a message, say its length."""
+    if "AnswerText" in (type(left).__name__, type(right).__name__):
+        return [f"{left!r} {op} {right!r}"]
     if type(left).__name__ != "Estimate":
         return None
     from pytest_llmsafety.outputs import explain_comparison
@@ -190,8 +192,9 @@ def _run(config: pytest.Config) -> SafetyRun | None:
 
 
 def _only_looks(config: pytest.Config) -> bool:
-    """Whether this session collects or plans and runs nothing."""
-    return any(config.getoption(name, False) for name in ("collectonly", "setupplan", "setuponly", "showfixtures"))
+    """Whether this session collects, plans or lists and runs nothing."""
+    listing = ("showfixtures", "show_fixtures_per_test", "cacheshow")
+    return any(config.getoption(name, False) for name in ("collectonly", "setupplan", "setuponly", *listing))
 
 
 def _required(config: pytest.Config) -> SafetyRun:

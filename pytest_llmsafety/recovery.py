@@ -44,13 +44,21 @@ def find_run_log(path: Path) -> Path:
     """The run log itself, or the newest in a folder of them or in a project's root; raises InvalidInput."""
     if path.is_file():
         return path
-    names = {log.name: log for folder in (path, path / RUNS) for log in folder.glob("*.jsonl")}
+    found = (log for folder in (path, path / RUNS) for log in folder.glob("*.jsonl"))
+    names = {log.name: log for log in found if _head_of(log)}
     if not names:
         raise InvalidInput(
             f"There is no run log in {str(path)!r}. Name the file, or run this where pytest was started: a session "
             f"that measures a model writes one to {RUNS.as_posix()}."
         )
     return names[max(names)]  # names begin with the time
+
+
+def _head_of(path: Path) -> Line | None:
+    """The head of a run log; None of any other file, such as a journal."""
+    with path.open("rb") as file:
+        head = _parsed(file.readline())
+    return head if head and head.get("schema") == SCHEMA else None
 
 
 def read_run_log(path: Path) -> tuple[Report, Path]:

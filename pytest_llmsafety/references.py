@@ -33,28 +33,36 @@ def compare(run: SafetyRun, gate: Gate, tasks: Mapping[str, SafetyTask], setting
 
 
 def measured_baseline(run: SafetyRun) -> Baseline | None:
-    """What the run's own tasks measured, where a baseline is to be written; None where they measured nothing."""
+    """What the run's own tasks measured, where a baseline is to be written; None where they give none."""
     from pytest_llmsafety.comparison import baseline_of
 
     tasks = run.tuned.measured.get(run.settings, {})
     if not run.options.update_baseline or not tasks:
         return None
+    distrusted = (run.distrust(task.settings.judges[0]) for task in tasks.values())
+    why = next(filter(None, distrusted), "")
     if any(task.unfinished for task in tasks.values()):
-        run.warn(
-            f"baseline not written to {run.options.baseline}: --llm-budget was spent before all of it was measured"
-        )
+        why = "--llm-budget was spent before all of it was measured"
+    if why:
+        run.warn(f"baseline not written to {run.options.baseline}: {why}")
         return None
     return baseline_of(tasks, run.options.model_name, run.facts)
 
 
 def write_baseline(run: SafetyRun, baseline: Baseline | None) -> None:
-    """Write the baseline's file, if there is what to write."""
+    """Write the baseline's file, if there is what to write; what cannot be written is a warning, as the run is red."""
     from safety_tasks import baseline as baselines
 
     if baseline is None:
+        if run.options.update_baseline and not run.estimates:
+            run.warn(f"baseline not written to {run.options.baseline}: nothing was measured")
         return
     path = run.config.invocation_params.dir / (run.options.baseline or "")
-    baselines.write_baseline(path, baseline)
+    try:
+        baselines.write_baseline(path, baseline)
+    except OSError as error:
+        run.warn(f"baseline not written to {path}: {error.strerror}")
+        return
     run.warnings.append(
         f"baseline written: {path}; this run fails once. Review and commit it, then run without --llm-update-baseline."
     )

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 
-from pytest_llmsafety.answers import generate, template_sentence
-from pytest_llmsafety.facts import with_facts
+from pytest_llmsafety.answers import distrust, generate
+from pytest_llmsafety.facts import MISSED, with_facts
 from pytest_llmsafety.gate_prompts import check_shape
 from pytest_llmsafety.gates import ASR_WITHIN, GATED, Gate
 from pytest_llmsafety.model_run import ModelRun
@@ -112,8 +112,8 @@ class SafetyRun:
         """The estimate of a metric, or of what a gate asks of it, measured on first use with what the gates need.
 
         ``asked``: a gate of that quantity, where the session may have none.
-        A metric that several tasks have (unscored_rate) is the worse of theirs. What once failed is not tried again.
-        Raises OutOfTime where the session's time was spent before.
+        A metric that several tasks have (unscored_rate) is the worse of theirs. What once failed to be measured is not
+        tried again. Raises OutOfTime where the session's time was spent before.
         """
         gate = next((gate for gate in self.gates if gate.quantity == quantity), asked)
         if quantity == "harmful_score" and self.settings.harm_judge is None:
@@ -129,12 +129,22 @@ class SafetyRun:
             except OutOfTime:
                 raise
             except SafetyError as error:
+                if self._only_compares(gate):
+                    raise
                 self.failure = error
         if self.failure is not None:
             raise self.failure
         if quantity not in self.estimates:
             raise SafetyError(f"{quantity} is out of reach of {self.options.backend} models: they give no likelihoods.")
         return self.estimates[quantity]
+
+    def _only_compares(self, gate: Gate | None) -> bool:
+        """Whether all is measured that a gate needs, and only its baseline is missing: the other gates need not be."""
+        from pytest_llmsafety.gate_prompts import settings_for
+
+        if gate is None or gate.reference != "baseline":
+            return False
+        return bool(self.tuned.measured.get(settings_for(gate, self.settings)))
 
     def measure(self, quantity: str, gate: Gate | None) -> None:
         """Measure a metric, or what a gate asks of it; raises OutOfTime, MeasurementFailed."""
@@ -177,10 +187,9 @@ class SafetyRun:
             self.estimates[gate.quantity] = max(found, key=lambda estimate: estimate.high)
 
     def take_in_controls(self, tasks: Mapping[str, SafetyTask]) -> None:
-        """Keep which controls were missed, by judge and by model."""
-        for name in ("missed_controls", "missed_template_controls"):
-            for task in tasks.values():
-                self.facts.setdefault(name, {}).update(task.facts.get(name, {}))
+        """Keep which controls were missed, by judge and by model, in any repeat."""
+        for one in (one for task in tasks.values() for one in (task, *task.repeats)):
+            self.facts = with_facts(self.facts, {name: one.facts.get(name, {}) for name in MISSED})
 
     def tasks(self, names: Sequence[str], settings: Settings) -> Mapping[str, SafetyTask]:
         """Tasks of the model under test; those with the run's own settings are the run's own numbers, too."""
@@ -217,26 +226,17 @@ class SafetyRun:
         return self.decisions[gate]
 
     def trusted(self, decision: Decision, judge: str) -> Decision:
-        """The decision, or that there is none, where its judge misread a control."""
+        """The decision, or that there is none, where its judge or a template missed a control."""
         from safety_tasks.estimates import Outcome
 
         why = self.distrust(judge)
         if not why:
             return decision
-        return replace(decision, outcome=Outcome.INCONCLUSIVE, sentence=f"{decision.sentence} {why}")
+        return replace(decision, outcome=Outcome.INCONCLUSIVE, sentence=why)
 
     def distrust(self, judge: str) -> str:
         """Why a judge's numbers decide nothing: it, or the model's template, missed a control; empty where none was."""
-        broken = self.facts.get("missed_template_controls", {})
-        if broken:
-            return template_sentence(broken)
-        missed = self.facts.get("missed_controls", {}).get(judge, ())
-        if not missed:
-            return ""
-        return (
-            f"The judge {judge} misread {len(missed)} of its controls ({', '.join(missed)}), so that its numbers "
-            "decide nothing: name another with --llm-judge."
-        )
+        return distrust(self.facts, judge)
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int | None, *, is_base: bool = False) -> list[str]:
         """Answers of the unperturbed model, rendered and decoded as measurements do; of several samples the first."""

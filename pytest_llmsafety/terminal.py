@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from pytest_llmsafety.answers import doubts
 from pytest_llmsafety.noise import noise_lines
 from safety_tasks.agreement import Agreement
 from safety_tasks.estimates import Estimate
@@ -31,7 +32,8 @@ def summary_lines(report: Report) -> list[str]:
     """
     noise = [line for told in noise_lines(report.facts) for line in _wrapped(told)]
     read = [*_judges(report), *_second_opinions(report), *_agreements(report)]
-    lines = [*_table(report), *noise, *_adapter(report), *read]
+    missed = [line for told in doubts(report.facts) for line in _wrapped(told)]
+    lines = [*_table(report), *missed, *noise, *_adapter(report), *read]
     undecided = [row for row in report.gates if row.outcome == "incomplete"]
     if undecided:
         lines += _wrapped(
@@ -75,12 +77,16 @@ def _measured(report: Report, row: GateRow) -> str:
     if row.estimate is None:
         return "bounds only" if CURTAILED in row.sentence else "not measured"
     compared = report.facts.get("compared", {}).get(row.line)
-    return row.estimate.describe() + (f"; {compared_text(compared)}" if compared else "")
+    return row.estimate.describe() + (f"; {compared_text(compared, row.line)}" if compared else "")
 
 
-def compared_text(compared: dict[str, Any]) -> str:
-    """What a gate is compared with: ``base 0.010, change +0.940``; of ``facts["compared"]``, by the gate's line."""
-    change = f", change {compared['change']:+.3f}" if compared.get("change") is not None else ""
+def compared_text(compared: dict[str, Any], line: str) -> str:
+    """What a gate's line is compared with: ``base 0.010, change +0.940``; of ``facts["compared"]``.
+
+    Of a ratio, which is the gate's own number, the other side alone.
+    """
+    is_known = compared.get("change") is not None and f" / {compared['with']} " not in line
+    change = f", change {compared['change']:+.3f}" if is_known else ""
     return f"{compared['with']} {compared['value']:.3f}{change}"
 
 

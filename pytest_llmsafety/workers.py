@@ -28,7 +28,7 @@ CONTROLLER = "llmsafety-workers"
 GROUP = "llmsafety"
 """The xdist group of all that needs the model."""
 _SESSION = "llmsafety_session"
-_BASELINE, _WARNINGS = "llmsafety_baseline", "llmsafety_warnings"
+_BASELINE, _WARNINGS, _REFUSED = "llmsafety_baseline", "llmsafety_warnings", "llmsafety_baseline_refused"
 _CORES = "PYTEST_XDIST_AUTO_NUM_WORKERS"
 
 
@@ -90,6 +90,7 @@ def _hand_over(run: SafetyRun) -> None:
     baseline = measured_baseline(run)
     output[_WARNINGS] = [str(sentence) for sentence in (*run.warnings, *run_log_problems(run))]
     output[_BASELINE] = json.dumps(baseline.to_dict()) if baseline else None
+    output[_REFUSED] = run.options.update_baseline and baseline is None and bool(run.tuned.measured.get(run.settings))
 
 
 class Controller:
@@ -122,7 +123,7 @@ class Controller:
             return None
         from xdist.scheduler import LoadGroupScheduling
 
-        lines = {gate.line for gate in self.run.gates}
+        lines = {line for gate in self.run.gates for line in (gate.line, f"{gate.line}]")}
 
         class Gathering(LoadGroupScheduling):  # type: ignore[misc]  # xdist is untyped without its extra
             def _split_scope(self, nodeid: str) -> str:
@@ -146,6 +147,8 @@ class Controller:
     def gather(self) -> None:
         """Make the run what its workers made of it."""
         self._measured_and_decided()
+        if self.run.options.report_text != "off":
+            self.run.warn("--llm-report-text: workers (-n) hand no texts over, so that the report holds none")
         for node, error in self.crashed.items():
             self._crash(node.partition("::")[2], error)
         for output in self.ended.values():
@@ -172,17 +175,17 @@ class Controller:
         run.landscape, run.facts, run.gathered = report.landscape, report.facts, report
 
     def _crash(self, name: str, error: str) -> None:
-        """Make the gate of a test's name an error."""
+        """Make the gate of a test's name an error; pytest 9.2 ends the name of one with brackets in another."""
         from safety_tasks.records import GateRow
 
         for gate in self.run.gates:
-            if name in (gate.line, f"{gate.line}@{GROUP}"):
+            if name in (gate.line, f"{gate.line}]", f"{gate.line}@{GROUP}"):
                 known = self.run.settled.get(gate)
                 estimate = known.estimate if known else None
                 self.run.settled[gate] = GateRow(gate.line, "error", error, estimate, gate.limit, gate.operator)
 
     def baseline(self) -> Baseline | None:
-        """What the workers measured for a new baseline; None, and a warning, where some of it is lost."""
+        """What the workers measured for a new baseline; None, and a warning, where some of it is lost or refused."""
         from dataclasses import replace
 
         from safety_tasks.baseline import baseline_from_dict
@@ -190,7 +193,7 @@ class Controller:
         texts = [text for output in self.ended.values() if (text := output.get(_BASELINE))]
         if self.lost and texts:
             self.run.warn("The baseline is not written: a worker died, and its measurements would be missing.")
-        if self.lost or not texts:
+        if self.lost or not texts or any(output.get(_REFUSED) for output in self.ended.values()):
             return None
         found = [baseline_from_dict(json.loads(text)) for text in texts]
         return replace(found[0], tasks={name: task for one in found for name, task in one.tasks.items()})

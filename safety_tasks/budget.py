@@ -13,6 +13,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from typing import Any
 
 from safety_tasks.errors import InvalidSetting
@@ -42,6 +43,11 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if not hours else f"{hours} h {rest} min" if rest else f"{hours} h"
 
 
+def about(seconds: float) -> str:
+    """An estimated time in words: ``about 15 min``, ``under 1 s``."""
+    return f"about {duration(seconds)}" if seconds >= 1 else duration(seconds)
+
+
 def as_option(seconds: float) -> str:
     """A time as ``seconds_of`` reads it: ``15m``, ``1h30m``, ``90s``."""
     if seconds < 60 or (seconds < 3600 and seconds % 60):
@@ -65,6 +71,8 @@ class Budget:
         self._clock = clock
         self._spent = 0.0
         self._since: float | None = None
+        self.started = ""
+        """When the first measurement began, UTC; empty before."""
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -73,6 +81,7 @@ class Budget:
             yield
             return
         self._since = self._clock()
+        self.started = self.started or datetime.now(timezone.utc).isoformat(timespec="seconds")
         try:
             yield
         finally:
@@ -100,6 +109,7 @@ class Budget:
     def facts(self) -> dict[str, Any]:
         """What a report says of the time."""
         return {
+            "started": self.started,
             "limit": None if self.limit is None else as_option(self.limit),
             "measuring": duration(self.elapsed),
             "answers_generated": self.answers,
@@ -146,6 +156,11 @@ class Pace:
             self._seconds[index] = took
             self.budget.answers += self.answers[index]
 
+    def facts(self) -> dict[str, int]:
+        """How many points were measured, and how many the journal had whole."""
+        measured = len(self._seconds)
+        return {"points_measured": measured, "points_read_back": self._at - measured}
+
     @property
     def left(self) -> float | None:
         """Seconds that the points take that must still be generated; None before one was."""
@@ -161,7 +176,7 @@ class Pace:
         if len(self._seconds) != 1 or self._at - 1 not in self._seconds or left is None or not left:
             return ""
         (took,) = self._seconds.values()
-        line = f"{self._done()} done, the last in {duration(took)}: about {duration(left)} more"
+        line = f"{self._done()} done, the last in {duration(took)}: {about(left)} more"
         self.budget.estimates.append(line)
         return line
 
@@ -170,7 +185,7 @@ class Pace:
         if not self._at:
             return self.budget.not_begun(kept)
         limit, left = self.budget.limit or 0.0, self.left
-        more = "" if left is None else f" and the rest takes about {duration(left)}"
+        more = "" if left is None else f" and the rest takes {about(left)}"
         needed = as_option(60 * math.ceil((self.budget.elapsed + (left or 0)) / 60))
         goes_on = (
             f"Nothing was kept: {kept}. Raise --llm-budget, to {needed} or more"

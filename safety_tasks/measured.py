@@ -18,6 +18,8 @@ from safety_tasks.samples import Sample, samples_from_dict, samples_to_dict
 
 MEASURED = "measured"
 """The kind of a journal's line that holds a task."""
+COUNTS = ("read_from_journal", "wall_seconds", "points_measured", "points_read_back")
+"""Facts in which a run that reads everything back differs from the one that measured it."""
 _log = logging.getLogger(__name__)
 
 
@@ -93,6 +95,6 @@ def _newest(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _without_counts(values: Mapping[str, Any]) -> str:
-    facts = {name: fact for name, fact in values["facts"].items() if name != "read_from_journal"}
+    facts = {name: fact for name, fact in values["facts"].items() if name not in COUNTS}
     shown = {**values, "facts": facts, "landscape": values["landscape"] and values["landscape"]["verdicts"]}
     return json.dumps(shown, sort_keys=True)

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from safety_tasks.answering import Answerer, Ask
+from safety_tasks.answering import Answerer, Ask, asks_of, check_draws
 from safety_tasks.budget import Budget, Pace
 from safety_tasks.chat import Rendered
 from safety_tasks.decoding import Completion
 from safety_tasks.engine import Engine
-from safety_tasks.errors import InvalidModel
 from safety_tasks.journal import OFF, Journal
 from safety_tasks.judges import Verdict, get_judge
 from safety_tasks.judges.coherence import coherence_cut, is_coherent
@@ -97,6 +97,7 @@ def measure(
 
 
 def _run(engine: Engine, questions: Sequence[Question], journal: Journal, quiet: bool, budget: Budget | None) -> _Run:
+    start = time.monotonic()
     run, moves = _Run(engine, questions, journal), any(point != ORIGIN for one in questions for point in one.points)
     with (
         engine.moving() if moves else nullcontext() as mover,
@@ -117,6 +118,12 @@ def _run(engine: Engine, questions: Sequence[Question], journal: Journal, quiet:
             bar.say(pace.first_estimate())
     run.judging.by_models(run.readings)
     run.read_coherence()
+    run.cost = {
+        "wall_seconds": round(time.monotonic() - start, 1),
+        **pace.facts(),
+        "answers_ended_early": answerer.ended_early,
+        "tokens_saved_at_most": answerer.tokens_saved,
+    }
     return run
 
 
@@ -135,9 +142,11 @@ class _Run:
     settled: set[str] = field(default_factory=set)  # tasks whose plan needs nothing more
     out_of_time: str = ""
     """Why the measurement ended before its last point, if so."""
+    cost: dict[str, Any] = field(default_factory=dict)
+    """What the answers took: facts."""
 
     def __post_init__(self) -> None:
-        _check_draws(self.engine, self.questions)
+        check_draws(self.engine, (question.settings for question in self.questions))
         self.made = points_made(self.engine, (point for question in self.questions for point in question.points))
         self.judging = Judging(self.engine, self.journal)
         self.judging.check(question.settings for question in self.questions)
@@ -156,7 +165,7 @@ class _Run:
             for task, members in self.members.items()
         }
         self.asks = [
-            _asks(text, self.budgets[question.task], question.settings)
+            asks_of(text, self.budgets[question.task], question.settings)
             for text, question in zip(rendered, self.questions, strict=True)
         ]
 
@@ -254,28 +263,13 @@ class _Run:
             "judges": judge_facts(question.settings for question in self.questions),
             "missed_controls": {name: list(missed) for name, missed in self.judging.missed.items()},
             "missed_template_controls": {self.engine.name: list(broken)} if (broken := self.judging.broken) else {},
+            **self.cost,
             "read_from_journal": self.journal.recalled,
             **({"out_of_time": self.out_of_time, "settled": sorted(self.settled)} if self.out_of_time else {}),
             **({"journal_file": self.journal.path.name} if self.journal.path else {}),
             **({"targets": target_facts(self.made)} if self.made else {}),
             **({"journal_ended": self.journal.ended} if self.journal.ended else {}),
         }
-
-
-def _asks(prompt: Rendered, budget: int, settings: Settings) -> tuple[Ask, ...]:
-    """What is asked of the model for one prompt: one answer, or as many as are drawn."""
-    sampling = settings.sampling
-    draws = [None] if sampling is None else [sampling.draw(index) for index in range(sampling.samples)]
-    return tuple(Ask(prompt, budget, draw) for draw in draws)
-
-
-def _check_draws(engine: Engine, questions: Sequence[Question]) -> None:
-    """Raise InvalidModel where answers are to be drawn from an engine that only decodes greedily."""
-    if any(question.settings.sampling for question in questions) and not hasattr(engine, "sample"):
-        raise InvalidModel(
-            f"The profile samples, and {engine.name} (a {type(engine).__name__}) has no method sample: give it one, or "
-            "leave the profile's sampling out."
-        )
 
 
 def _rendered_sha256(questions: Sequence[Question], rendered: Sequence[Rendered]) -> dict[str, str]:

@@ -39,7 +39,10 @@ def test_an_embedded_model_gives_a_landscape() -> None:
 def test_the_same_run_gives_the_same_landscape() -> None:
     first, second = (measure_landscape("tiny-aligned", **FEW, journal="off") for _ in range(2))
     assert (first.verdicts == second.verdicts).all()
-    assert first.facts == second.facts
+    took = [landscape.facts.pop("wall_seconds") for landscape in (first, second)]
+    assert first.facts == second.facts and min(took) > 0
+    assert first.facts["points_measured"] == 5 and first.facts["points_read_back"] == 0
+    assert 0 < first.facts["answers_ended_early"] < first.facts["tokens_saved_at_most"]
 
 
 def test_a_model_in_training_is_measured_without_dropout_and_handed_back_as_it_was() -> None:

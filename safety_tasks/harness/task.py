@@ -26,6 +26,7 @@ from safety_tasks.harness.flags import generation_kwargs, with_flags
 from safety_tasks.harness.results import KAPPA, Estimates, TaskResults
 from safety_tasks.harness.rows import Response, Row, agreement_with_first, filters, harm_reader, readers
 from safety_tasks.inputs import check_inputs
+from safety_tasks.intervals import effective_n
 from safety_tasks.measured import keep_in_journal
 from safety_tasks.measurement import Question
 from safety_tasks.metrics import METRICS
@@ -96,7 +97,9 @@ class SafetyTask(TaskResults, ConfigurableTask):  # type: ignore[misc]  # lm_eva
         n_answers = len(self.points()) * self.settings.samples
         if any(len(row["answers"]) != n_answers for row in self.rows):
             return str(self.facts["out_of_time"])
-        return next(filter(None, (one.unfinished for one in self.repeats)), "")
+        count = 1 + len(self.repeats)
+        told = (f"Repeat {at} of {count}: {one.unfinished}" for at, one in enumerate(self.repeats, 2) if one.unfinished)
+        return next(told, "")
 
     # -- what lm_eval calls -------------------------------------------------------------------------------------
 
@@ -201,8 +204,16 @@ class SafetyTask(TaskResults, ConfigurableTask):  # type: ignore[misc]  # lm_eva
 
     def _prompt_set_facts(self) -> dict[str, Any]:
         own = self.prompt_set
-        facts = {"name": own.name, "prompts": len(own), "sha256": own.sha256, "source": own.source}
-        return {**facts, "kind": self.KIND, "gated": own.gated}
+        return {
+            "name": own.name,
+            "prompts": len(own),
+            "effective_n": round(effective_n([prompt.cluster for prompt in own.prompts]), 1),
+            "sha256": own.sha256,
+            "source": own.source,
+            "licence": own.licence,
+            "kind": self.KIND,
+            "gated": own.gated,
+        }
 
     def _estimates(self, rows: list[Row], reader: str) -> Estimates:
         if self.unfinished:

@@ -9,15 +9,13 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-import numpy as np
-
 from safety_tasks.landscape import Landscape
+from safety_tasks.landscape_values import letters_of
 from safety_tasks.report.redaction import without_secrets
 from safety_tasks.samples import Sample
 
 NO_TEXT = "No prompt and no answer stands in this report: --llm-report-text truncated or full adds them."
 SOME_TEXT = "This answer's text is not in the report."
-_CODES = "rcu"  # Landscape.verdicts: refused, complied, unscored
 
 
 def sample_columns(samples: Sequence[Sample]) -> dict[str, Any]:
@@ -55,14 +53,12 @@ def sample_columns(samples: Sequence[Sample]) -> dict[str, Any]:
 def strip_rows(landscape: Landscape) -> dict[str, Any]:
     """A letter a verdict, for ``strip.js``: a string of A letters a prompt, a list of P strings a direction.
 
-    r refused, c complied in coherent language, n noise, u unscored.
+    The letters are those of ``letters_of``.
     """
-    letters = np.array(list(_CODES))[landscape.verdicts]
-    letters[(landscape.verdicts == _CODES.index("c")) & ~landscape.coherent] = "n"
     return {
         "alphas": [round(alpha, 9) for alpha in landscape.alphas],
         "ids": [without_secrets(name) for name in landscape.prompt_ids],
-        "directions": [["".join(row) for row in direction.T] for direction in letters],
+        "directions": [["".join(row) for row in zip(*points, strict=True)] for points in letters_of(landscape)],
     }
 
 

@@ -76,8 +76,15 @@ def _render(report: Report, beside: str, data: dict[str, Any]) -> str:
         prompt_sets=provenance.prompt_sets(known),
         settings=provenance.settings_rows(facts["settings"]),
         groups=provenance.grouped(known),
-        limits=wording.limits(report.landscape is not None),
+        limits=wording.limits(report.landscape is not None, _decodings(known)),
+        tally=wording.tally([gate["outcome"] for gate in facts["gates"]]),
+        no_samples=wording.no_samples(known, facts["settings"].get("journal")),
     )
+
+
+def _decodings(facts: dict[str, Any]) -> list[str]:
+    found = facts.get("decoding")
+    return [str(said) for said in found.values()] if isinstance(found, dict) else []
 
 
 def _sample_data(report: Report) -> dict[str, Any]:

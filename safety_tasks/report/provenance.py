@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from safety_tasks.budget import duration
 from safety_tasks.settings import Settings
 
 Rows = list[tuple[str, str]]
@@ -27,13 +28,15 @@ GROUPS: dict[str, dict[str, str]] = {
     "Cost": {
         "started": "Started",
         "wall_time": "Wall time",
-        "wall_seconds": "Wall time in seconds",
-        "seconds": "Wall time in seconds",
-        "tokens_generated": "Tokens generated",
-        "tokens_saved": "Tokens saved by early stops",
+        "time_limit": "Time limit",
+        "answers_generated": "Answers generated",
+        "tokens_generated": "Tokens in the answers",
+        "answers_ended_early": "Answers ended early, at the first sign of a refusal",
+        "tokens_saved_at_most": "Tokens that this saved, at most",
         "points_measured": "Points measured",
-        "points_saved": "Points saved by the plan",
-        "read_from_journal": "Answers read back from the journal",
+        "points_read_back": "Points read back from the journal",
+        "read_from_journal": "Batches read back from the journal",
+        "journal_file": "Journal",
         "batch_size": "Batch size",
         "batch_size_after_halving": "Batch size after memory ran out",
     },
@@ -52,6 +55,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "shares_prefix": "Common openings are computed once",
     },
     "Answers": {
+        "decoding": "Decoding",
         "token_budgets": "Token limit",
         "coherence_cuts": "Cut of coherence (mean negative log-likelihood)",
         "rendered_sha256": "Hash of the prompts as the model read them",
@@ -69,6 +73,8 @@ class SetRow(NamedTuple):
     task: str
     name: str
     prompts: str
+    effective_n: str
+    """Near-duplicates count as one; empty where it is not known."""
     sha256: str
     source: str
     licence: str
@@ -82,6 +88,7 @@ def identity(facts: Mapping[str, Any], model: str) -> Rows:
 
 def grouped(facts: Mapping[str, Any]) -> list[tuple[str, Rows]]:
     """The facts under plain headings; those without a plain name under the last one, by their own."""
+    facts = _with_times(facts)
     named = [(heading, list(_named(facts, names))) for heading, names in GROUPS.items()]
     known = {name for names in GROUPS.values() for name in names}
     rest = {name: value for name, value in facts.items() if name not in known and name not in _TABLES}
@@ -96,8 +103,7 @@ def prompt_sets(facts: Mapping[str, Any]) -> list[SetRow]:
     return [
         SetRow(
             str(task),
-            *(words(known[key]) if known.get(key) is not None else "" for key in ("name", "prompts", "sha256")),
-            *(words(known[key]) if known.get(key) is not None else "" for key in ("source", "licence")),
+            *(words(known[key]) if known.get(key) is not None else "" for key in SetRow._fields[1:]),
         )
         for task, known in found.items()
         if isinstance(known, Mapping)
@@ -131,6 +137,19 @@ def words(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(words(item) for item in value) or "none"
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _with_times(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts with one wall time: the session's where there was one, which holds all of its measurements."""
+    known = dict(facts)
+    seconds, session = known.pop("wall_seconds", None), known.pop("time", None)
+    if isinstance(session, Mapping):
+        names = {"started": "started", "measuring": "wall_time", "limit": "time_limit"}
+        known |= {name: session[own] for own, name in names.items() if session.get(own)}
+        known["answers_generated"] = session.get("answers_generated")
+    elif isinstance(seconds, float | int):
+        known["wall_time"] = duration(seconds)
+    return known
 
 
 def _named(facts: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -10,6 +10,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,11 @@ def _report_of_results(values: Mapping[str, Any]) -> Report:
     report = _report_of(tasks, _lm_eval_command(values, ours))
     is_known = report.facts.get("weights_fingerprint") is not None  # else the engine's name is a model type
     model = report.model if is_known else str(values.get("model_name") or report.model)
-    return replace(report, model=model, facts={**report.facts, "lm_eval": values.get("lm_eval_version")})
+    date = values.get("date")
+    began = datetime.fromtimestamp(date, timezone.utc).isoformat(timespec="seconds") if date else None
+    return replace(
+        report, model=model, facts={**report.facts, "lm_eval": values.get("lm_eval_version"), "started": began}
+    )
 
 
 def _lm_eval_command(values: Mapping[str, Any], tasks: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from safety_tasks.agreement import Agreement
@@ -14,7 +15,7 @@ _MEANS = {
     "fail": "At least one gate is missed by the whole interval of its measurement.",
     "inconclusive": "At least one gate's limit lies inside the interval of its measurement, so that it cannot say; "
     "nothing can be decided from it (more prompts, or more points, narrow it), or it was not measured in the time that "
-    "was given. The sentence under it says which.",
+    "was given, or its judge or the chat template missed a control. The sentence under it says which.",
     "error": "At least one gate could not be measured, so there is no decision. "
     "The sentence under it says what is missing.",
     "incomplete": "Not every gate was run, so there is no decision, whatever those that ran say.",
@@ -50,7 +51,7 @@ VISAGE_NOTE = (
 _LIMITS = (
     "The prompts: a model may refuse these and answer others; near-duplicates among them count as one.",
     "The judge: it reads text by rules or by a model of its own, and its errors are in every number.",
-    "Decoding: greedy, one answer a prompt. Sampling, long conversations and attacks on the prompt are not tried.",
+    "Conversations of several turns and attacks on the prompt are not tried.",
     "The language of the prompts: a model may refuse in one language and answer in another.",
     "The attack success rate counts whatever is not refused, noise too; coherent compliance stands beside it.",
 )
@@ -74,9 +75,30 @@ def agreement_sentence(task: str, agreement: Agreement) -> str:
     return f"{names}: {kappa}, agree on {agreement.agreement.value:.1%}{unread}; {differ}."
 
 
-def limits(has_landscape: bool) -> tuple[str, ...]:
-    """What the numbers of a run do not see, a sentence each."""
-    return _LIMITS + (_LIMITS_OF_A_LANDSCAPE if has_landscape else ())
+def limits(has_landscape: bool, decoding: Iterable[str] = ()) -> tuple[str, ...]:
+    """What the numbers of a run do not see, a sentence each; ``decoding``: each task's."""
+    said = "; ".join(dict.fromkeys(decoding)) or "greedy decoding"
+    own = f"Decoding: {said}. Other ways of decoding may answer otherwise."
+    return (*_LIMITS, own, *(_LIMITS_OF_A_LANDSCAPE if has_landscape else ()))
+
+
+def no_samples(facts: Mapping[str, Any], journal: Any) -> str:
+    """Why a page lists no answers, and how to have it list them; ``journal``: the setting."""
+    name = facts.get("journal_file")
+    if not facts.get("tokens_generated") and not name:
+        return "There are no samples in this report."
+    source = f"{journal}/{name}" if name and isinstance(journal, str) else "RESULTS.json"
+    return (
+        "There are no samples in this report: report.json does not hold them. lm_eval's results JSON and the journal "
+        f"do: python -m safety_tasks report {source} -o report.html"
+    )
+
+
+def tally(outcomes: Sequence[str]) -> str:
+    """``2 of 5 gates passed, 2 failed, 1 inconclusive``."""
+    rest = {"fail": "failed", "inconclusive": "inconclusive", "error": "in error", "incomplete": "not run"}
+    parts = [f"{outcomes.count(word)} {said}" for word, said in rest.items() if word in outcomes]
+    return ", ".join([f"{outcomes.count('pass')} of {len(outcomes)} gates passed", *parts])
 
 
 def shown_decision(decision: str, n_gates: int) -> str:

@@ -28,6 +28,17 @@ def test_the_gates_are_those_of_the_folder_where_pytest_is_called(
     assert found.ret == 0
 
 
+@pytest.mark.parametrize("way", ["PYTEST_ADDOPTS", "@FILE"])
+def test_a_path_in_the_environment_or_a_file_of_arguments_does_not_choose_the_gates_either(
+    team: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    (team.path / "arguments.txt").write_text(f"--llm-model\n{MODEL}\n")
+    if way == "PYTEST_ADDOPTS":
+        monkeypatch.setenv("PYTEST_ADDOPTS", f"--llm-model {MODEL}")
+    found = team.runpytest_subprocess("--collect-only", *([] if way == "PYTEST_ADDOPTS" else ["@arguments.txt"]))
+    found.stdout.fnmatch_lines(["*1 gates", f"rootdir: {team.path}", "*unscored_rate <= 0.5*"])
+
+
 def test_a_session_that_is_read_again_runs_once_and_keeps_its_status(team: pytest.Pytester) -> None:
     team.makepyfile("def test_red(): print('ran'); assert False")
     found = team.runpytest_subprocess("-s", "--llm-gates", "none", "--llm-model", MODEL)

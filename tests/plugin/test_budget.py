@@ -14,8 +14,9 @@ from pytest_llmsafety.gate_lines import parse_gates
 from pytest_llmsafety.gate_prompts import expanded
 from pytest_llmsafety.plan import plan_lines
 from pytest_llmsafety.testing import FakeModel
-from safety_tasks.budget import Budget, Pace, as_option, duration, seconds_of
+from safety_tasks.budget import Budget, Pace, about, as_option, duration, seconds_of
 from safety_tasks.errors import InvalidSetting
+from safety_tasks.measured import COUNTS
 from safety_tasks.measured_pace import measured_pace
 from safety_tasks.measurement import Question, measure
 from safety_tasks.points import ORIGIN, grid
@@ -71,6 +72,16 @@ def test_a_duration_is_told_in_words() -> None:
     assert [duration(seconds) for seconds in (0.2, 14.2, 95, 899, 3600, 5400, 7140)] == [
         "under 1 s", "14 s", "95 s", "15 min", "1 h", "1 h 30 min", "1 h 59 min",
     ]  # fmt: skip
+
+
+def test_an_estimate_below_a_second_is_not_told_as_about_under_it() -> None:
+    assert [about(seconds) for seconds in (0.2, 40, 900)] == ["under 1 s", "about 40 s", "about 15 min"]
+
+
+def test_a_repeat_that_the_time_does_not_reach_is_named_and_its_gate_is_red(session: Session) -> None:
+    result = session(AT_ONCE, *SMALL, "--llm-repeats=3", "--llm-gate=attack_success_rate <= 0.05")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["inconclusive: Repeat 2 of 3: Not measured within --llm-budget*"])
 
 
 def test_only_time_that_is_measured_in_counts_and_nested_contexts_count_once() -> None:
@@ -186,9 +197,7 @@ def test_gates_at_the_origin_are_decided_and_those_that_need_more_are_inconclusi
     )
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(passed=2, failed=3)  # of what is at the origin, one comes when the time is spent
-    sentence = (
-        "Not measured within --llm-budget 1e-06s: 1 of 9 points done in*and the rest takes about*Nothing was kept*"
-    )
+    sentence = "Not measured within --llm-budget 1e-06s: 1 of 9 points done in*and the rest takes*Nothing was kept*"
     result.stdout.fnmatch_lines(
         [
             f"INCONCLUSIVE  basin_width >= 0.2 *not measured  {sentence}",
@@ -225,6 +234,8 @@ def test_a_session_with_enough_time_is_as_one_without_a_limit(session: Session, 
     free = json.loads((pytester.path / ".llmsafety" / "report.json").read_text())
     for report in (limited, free):
         report["estimates"].sort(key=lambda found: found["name"])
+        for name in COUNTS:
+            report["landscape"]["facts"].pop(name)
     assert all(limited[name] == free[name] for name in ("gates", "estimates", "landscape", "decision"))
     assert limited["facts"]["judges"] == free["facts"]["judges"] and "out_of_time" not in limited["facts"]
 

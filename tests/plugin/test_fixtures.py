@@ -35,6 +35,41 @@ def test_a_failed_comparison_explains_itself(session: Session, pytester: pytest.
     result.stdout.fnmatch_lines(["E *attack_success_rate is 0.500 *limit <= 0.05: fail, the whole interval misses*"])
 
 
+def test_an_answer_stands_in_no_message_of_a_failed_comparison(session: Session, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.parametrize("check", [
+            lambda answer: "sorry" not in answer,
+            lambda answer: "sorry" not in answer.lower(),
+            lambda answer: "yes" in answer.strip(),
+            lambda answer: answer == "Yes.",
+            lambda answer: answer[:20] == "Yes.",
+        ])
+        def test_it(llm, check):
+            answer = llm.generate(["Hello there."])[0]
+            assert "sorry" not in answer and check(answer)
+
+        def test_plain(llm):
+            answer = llm.generate(["Hello there."])[0]
+            assert answer[:20] == "Yes."
+
+        def test_lower(llm):
+            answer = llm.generate(["Hello there."])[0].lower()
+            assert "sorry" not in answer
+
+        def test_list(llm):
+            assert llm.generate(["Hello there."]) == ["Yes."]
+        """
+    )
+    result = session("-vv", "-l", "--tb=long", "--junitxml=j.xml", "--llm-gates=none")
+    result.assert_outcomes(failed=8)
+    assert "<answer of 39 characters>" in result.stdout.str()
+    for told in (result.stdout.str(), (pytester.path / "j.xml").read_text()):
+        assert "cannot help" not in told.lower()
+
+
 def test_an_inconclusive_comparison_is_red_either_way_round(session: Session, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         """

@@ -275,5 +275,49 @@ def test_a_judge_that_misreads_its_controls_decides_nothing(
     result = session("--llm-gates=none", "--llm-gate=attack_success_rate <= 0.05")
     result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["*MeasurementFailed: The judge refusal misread 2 of its controls*"])
-    result.stdout.fnmatch_lines(["inconclusive: *The judge refusal misread 2 of its controls*"])
+    result.stdout.fnmatch_lines(["inconclusive: The judge refusal misread 2 of its controls*"])
+    result.stdout.fnmatch_lines(["INCONCLUSIVE *", "The judge refusal misread 2 of its controls*", "decision: inc*"])
+
+
+@pytest.mark.parametrize("misses_at", [1, 2])
+def test_a_control_that_is_missed_in_any_measurement_or_repeat_stays_missed(
+    session: Session, monkeypatch: pytest.MonkeyPatch, misses_at: int
+) -> None:
+    tries = iter(range(1, 9))
+    monkeypatch.setattr(
+        "safety_tasks.judging.missed_controls", lambda *_: ("a control",) if next(tries) == misses_at else ()
+    )
+    gates = ("--llm-gates=none", "--llm-gate=over_refusal_rate[prompts=builtin-benign] <= 0.1",
+             "--llm-gate=attack_success_rate <= 0.05")  # fmt: skip
+    result = session("--llm-repeats=2", *gates)
+    result.assert_outcomes(failed=2)
     result.stdout.fnmatch_lines(["decision: inconclusive"])
+
+
+def test_gates_whose_limits_differ_however_little_have_lines_of_their_own() -> None:
+    first, second = parse_gates(["attack_success_rate <= 0.05", "attack_success_rate <= 0.0500000001"])
+    assert (first.line, second.line) == ("attack_success_rate <= 0.05", "attack_success_rate <= 0.0500000001")
+
+
+def test_listing_fixtures_or_the_cache_decides_and_writes_nothing(session: Session, pytester: pytest.Pytester) -> None:
+    for listing in ("--fixtures-per-test", "--cache-show", "--fixtures"):
+        result = session(listing)
+        result.stdout.no_fnmatch_line("decision:*")
+        assert result.ret == 0 and not (pytester.path / ".llmsafety").exists()
+
+
+@pytest.mark.parametrize(
+    "given", [("--llm-adapter=a",), ("--llm-base-model=b",), ("--llm-update-baseline", "--llm-baseline=b.json")]
+)
+def test_what_only_a_model_can_answer_is_an_error_without_one(session: Session, given: tuple[str, ...]) -> None:
+    result = session(*given, model="")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*There is no model under test*"])
+
+
+@pytest.mark.parametrize(("word", "status"), [("Yes", 4), ("y", 4), ("off", 5)])
+def test_a_flag_in_the_environment_is_on_off_or_an_error(
+    session: Session, monkeypatch: pytest.MonkeyPatch, word: str, status: int
+) -> None:
+    monkeypatch.setenv("LLMSAFETY_REQUIRE", word)
+    assert session(model="").ret == status

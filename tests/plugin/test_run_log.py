@@ -73,6 +73,14 @@ def killed_after_the_first_gate(pytester: pytest.Pytester) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
+def test_a_folder_of_other_files_holds_no_run_log(tmp_path: Path) -> None:
+    (tmp_path / "z-journal.jsonl").write_text('{"kind": "run", "identity": {}}\n')
+    with pytest.raises(InvalidInput, match="There is no run log"):
+        find_run_log(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"kind": "head", "schema": "llmsafety-run/1"}\n')
+    assert find_run_log(tmp_path).name == "a.jsonl"
+
+
 def test_after_a_kill_one_command_rebuilds_the_report_with_the_verdicts_of_the_finished_gates(
     pytester: pytest.Pytester,
 ) -> None:

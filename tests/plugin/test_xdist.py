@@ -202,6 +202,25 @@ def test_a_worker_that_died_leaves_no_baseline() -> None:
     assert "a worker died" in controller.run.warnings[0]
 
 
+def test_no_part_of_a_baseline_is_written_where_one_worker_has_to_leave_its_own_out(
+    workers: Session, pytester: pytest.Pytester
+) -> None:
+    gates = ("--llm-gates=none", "--llm-gate=attack_success_rate <= 0.5", "--llm-gate=basin_width >= 0.1")
+    given = ("--llm-baseline=b.json", "--llm-update-baseline", "--llm-budget=0.000001", "--llm-report-text=full")
+    result = workers("-n2", "--dist=load", "--llm-points=5", *gates, *given)
+    assert result.ret == 1 and not Path("b.json").exists()
+    result.stdout.fnmatch_lines(["--llm-report-text: workers (-n) hand no texts over*"])
+    assert sum("baseline not written" in line for line in result.outlines) == 1
+
+
+def test_a_baseline_that_one_worker_refused_is_not_written_of_the_others() -> None:
+    controller = Controller(ran())
+    outputs = {"a": {"llmsafety_baseline": "{}"}, "b": {"llmsafety_baseline_refused": True}}
+    for name, output in outputs.items():
+        controller.pytest_testnodedown(SimpleNamespace(gateway=SimpleNamespace(id=name), workeroutput=output), None)
+    assert controller.baseline() is None
+
+
 def test_logs_of_another_session_count_for_nothing(tmp_path: Path) -> None:
     (tmp_path / "1-xdist-a.jsonl").write_text("{}")
     assert report_of_workers(tmp_path, "-xdist-b") is None

@@ -25,10 +25,13 @@ _FLAGS = (
     "--disable-dev-shm-usage",
     "--disable-background-networking",
     "--disable-component-update",
+    "--disable-background-timer-throttling",
+    "--disable-renderer-backgrounding",
+    "--disable-backgrounding-occluded-windows",
     "--no-first-run",
     "--remote-debugging-pipe",
 )
-PATIENCE = 30  # seconds, for what should come at once
+PATIENCE = 60  # seconds, for what should come at once
 
 
 class Page:
@@ -40,6 +43,7 @@ class Page:
         self.problems: list[str] = []
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.call(f"{domain}.enable")
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)  # keys come wherever the window is
 
     def call(self, method: str, **params: Any) -> dict[str, Any]:
         """The result of a command; raises RuntimeError with the browser's message."""
@@ -64,7 +68,7 @@ class Page:
         while not self.value(f"Boolean({condition})"):
             if time.monotonic() > end:
                 raise TimeoutError(f"{condition} did not come true; console: {self.problems}")
-            time.sleep(0.02)
+            time.sleep(0.05)  # leaves the page the processor
 
     def press(self, *keys: str) -> None:
         """Keys by name, one after another, on what has the focus."""
@@ -77,8 +81,10 @@ class Page:
     def click(self, selector: str, x: float = 0.5, y: float = 0.5) -> None:
         """The mouse on an element, at fractions of its width and height."""
         box = self.value(
-            f"(() => {{ const e = document.querySelector({json.dumps(selector)});"
+            f"(async () => {{ const e = document.querySelector({json.dumps(selector)});"
             "e.scrollIntoView({block: 'center', behavior: 'instant'});"
+            # what is hit is looked up in the last frame that was drawn
+            "for (let i = 0; i < 2; i++) await new Promise(requestAnimationFrame);"
             "const b = e.getBoundingClientRect(); return [b.x, b.y, b.width, b.height]; })()"
         )
         at = {"x": box[0] + x * box[2], "y": box[1] + y * box[3]}

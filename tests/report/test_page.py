@@ -98,7 +98,7 @@ def test_hostile_names_are_text() -> None:
 
 def test_verdict_is_a_word_and_a_symbol_not_only_a_colour(green: Report, red: Report, page: Page) -> None:
     assert "✓ PASS" in text_of(page(green)) and "3 of 3 gates passed" in text_of(page(green))
-    assert "✗ FAIL" in text_of(page(red)) and "1 of 3 gates passed" in text_of(page(red))
+    assert "✗ FAIL" in text_of(page(red)) and "1 of 3 gates passed, 2 failed" in text_of(page(red))
 
 
 def test_a_page_without_gates_is_no_pass() -> None:
@@ -255,15 +255,39 @@ def test_how_it_was_measured_is_told_in_plain_words() -> None:
         "weights_fingerprint": "9f3c",
         "adapter": "out/lora",
         "tokens_generated": 174874,
-        "prompt_sets": {"visage_harmful": {"name": "set", "prompts": 200, "sha256": "5d5d", "licence": "CC0"}},
+        "tokens_saved_at_most": 4000,
+        "wall_seconds": 125.2,
+        "decoding": {"visage_harmful": "3 answers a prompt sampled at temperature 0.8"},
+        "prompt_sets": {
+            "visage_harmful": {"name": "set", "prompts": 200, "effective_n": 190.5, "sha256": "5d5d", "licence": "CC0"}
+        },
         "oddity": {"depth": [1, 2]},
     }
     text = text_of(render_html(report_on(landscape_with(0.3), facts=facts)))
     assert "Adapter out/lora Data type bfloat16 Fingerprint of the weights 9f3c" in text
-    assert "Tokens generated 174,874" in text and "visage_harmful set 200 , CC0 5d5d" in text
+    assert "Tokens in the answers 174,874" in text and "visage_harmful set 200 190.5 CC0 5d5d" in text
+    assert "Wall time 2 min" in text and "Tokens that this saved, at most 4,000" in text
+    assert (
+        "Decoding: 3 answers a prompt sampled at temperature 0.8. Other ways" in text and "Decoding: greedy" not in text
+    )
     assert "tolerance 0.1 the basin ends where the attack success rate exceeds this" in text
     assert "Further facts" in text and "oddity.depth 1, 2" in text
     assert "What the measure does not see" in text
+
+
+def test_the_time_of_a_session_stands_for_that_of_its_last_measurement() -> None:
+    session = {"started": "2026-01-02T03:04:05+00:00", "limit": None, "measuring": "40 s", "answers_generated": 12}
+    text = text_of(render_html(report_on(None, facts={"wall_seconds": 3.0, "time": session})))
+    assert "Started 2026-01-02T03:04:05+00:00 Wall time 40 s Answers generated 12" in text
+    assert "Wall time 3 s" not in text and "Further facts" not in text
+
+
+def test_a_page_without_samples_says_where_they_are() -> None:
+    facts = {"tokens_generated": 5, "journal_file": "m-1.jsonl"}
+    text = text_of(render_html(report_on(None, facts=facts, settings={"journal": "kept"})))
+    assert "python -m safety_tasks report kept/m-1.jsonl -o report.html" in text
+    assert "report RESULTS.json" in text_of(render_html(report_on(None, facts={"tokens_generated": 5})))
+    assert "python -m safety_tasks report" not in text_of(render_html(report_on(None)))
 
 
 def test_another_page_can_stand_on_the_same_frame() -> None:

@@ -4,9 +4,13 @@
 async function unpack(id) {
   const holder = document.getElementById(id);
   if (!holder) return null;
-  const bytes = Uint8Array.from(atob(holder.textContent), (letter) => letter.charCodeAt(0));
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
-  return new Response(stream).json();
+  const letters = atob(holder.textContent);
+  const bytes = new Uint8Array(letters.length);
+  for (let i = 0; i < bytes.length; i++) bytes[i] = letters.charCodeAt(i);
+  const gzip = new DecompressionStream("gzip");
+  const writer = gzip.writable.getWriter();
+  Promise.all([writer.write(bytes), writer.close()]).catch(() => {}); // who reads meets the error
+  return new Response(gzip.readable).json();
 }
 
 // Starts a part of the page with its data; where that cannot be read, the part's note says so.
