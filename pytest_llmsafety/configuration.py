@@ -13,6 +13,7 @@ import pytest
 from pytest_llmsafety.gate_lines import parse_gates
 from pytest_llmsafety.gate_prompts import check_gate, expanded
 from pytest_llmsafety.gates import PRESETS, WITH_A_BASE, Gate
+from pytest_llmsafety.modes import with_decisions
 from pytest_llmsafety.options import RunOptions, given_options, is_true
 from pytest_llmsafety.run import SafetyRun
 from safety_tasks.adapters import is_adapter
@@ -64,7 +65,8 @@ def _settings_and_gates(config: pytest.Config, options: RunOptions) -> tuple[Set
     check_inputs(settings)
     for gate in written:
         check_gate(gate, options, settings)
-    return settings, expanded(written, settings)
+    gates = expanded(written, settings)
+    return with_decisions(settings, gates, options), gates
 
 
 def _take_in_judges(config: pytest.Config, settings: Settings) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pytest_llmsafety.gates import GATED, Gate
+from pytest_llmsafety.modes import check_gate_in_mode, check_mode, is_curtailed
 from pytest_llmsafety.options import RunOptions
 from safety_tasks.errors import InvalidGate, UnknownName
 from safety_tasks.inputs import check_inputs
@@ -69,7 +70,9 @@ def check_gate(gate: Gate, options: RunOptions, settings: Settings) -> None:
         )
     if gate.metric == "harmful_score" and settings_for(gate, settings).harm_judge is None:
         raise InvalidGate("A gate on harmful_score needs a harm judge: name one with --llm-harm-judge.")
-    check_shape(gate.metric, settings)
+    check_gate_in_mode(gate, settings)
+    if not is_curtailed(gate, settings):
+        check_shape(gate.metric, settings)
     _check_samples(gate, settings)
     if gate.prompts is not None or gate.judge is not None:
         check_inputs(settings_for(gate, settings))
@@ -82,6 +85,7 @@ def check_shape(metric: str, settings: Settings) -> None:
     from safety_tasks.margin import margin_points
     from safety_tasks.shapes import axes, required_target
 
+    check_mode(metric, settings)
     tasks = GATED[metric].tasks
     if MARGIN_TASK in tasks:
         margin_points(settings)

@@ -221,12 +221,12 @@ class SafetyRun:
 
             self.decisions[gate] = Decision(Outcome.INCONCLUSIVE, str(error))
             return self.decisions[gate]
-        decision = self._without_trust(gate.check(estimate, self.settings.tolerance), estimate.judge)
+        decision = self.trusted(gate.check(estimate, self.settings.tolerance), estimate.judge)
         flips = self.flips.get(gate.quantity, "")
         self.decisions[gate] = replace(decision, sentence=f"{decision.sentence} {flips}.") if flips else decision
         return self.decisions[gate]
 
-    def _without_trust(self, decision: Decision, judge: str) -> Decision:
+    def trusted(self, decision: Decision, judge: str) -> Decision:
         """The decision, or that there is none, where its judge or a template missed a control."""
         from safety_tasks.estimates import Outcome
 

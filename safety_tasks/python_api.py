@@ -141,6 +141,8 @@ def _with_coefficients(options: dict[str, Any]) -> dict[str, Any]:
 def _settings(options: dict[str, Any]) -> Settings:
     given = Settings.parse(options)
     check_inputs(given)
+    if given.mode != "full":
+        raise InvalidSetting(f"mode={given.mode} is of lm_eval's visage_landscape and of pytest: leave it out here.")
     return dataclasses.replace(given.greedy(), judge=given.judge or LANDSCAPE_JUDGE, harm_judge=None)
 
 

@@ -20,6 +20,7 @@ LEVELS = [
         "judges",
         "inputs",
         "points",
+        "plans",
         "adapters",
         "merging",
         "models",
@@ -34,9 +35,9 @@ LEVELS = [
     | {"layer_groups"},
     {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"}
     | {"landscape_values", "verdict_grid", "interpolation", "plane", "capability"}
-    | {"rate_curves", "margin", "block_widths"},
+    | {"rate_curves", "margin", "block_widths", "edge_search", "curtailment"},
     {"noise_floor", "repeats"},
-    {"answering", "judging", "measurement", "progress", "records", "samples", "measured"},
+    {"answering", "judging", "measurement", "worst_direction", "progress", "records", "samples", "measured"},
     {"plots", "python_api", "reversals", "reversed_blocks"},
     {"report", "baseline"},
     {"harness"},
