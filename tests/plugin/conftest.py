@@ -22,11 +22,12 @@ def pytest_llmsafety_load_model(config, model):
 
 @pytest.fixture
 def session(pytester: pytest.Pytester) -> Callable[..., pytest.RunResult]:
-    """Run pytest with FakeModel(**fake) as the model under test."""
+    """Run pytest with FakeModel(**fake) as the model under test, in the order in which its tests are written."""
 
     def run(*arguments: str, fake: str = "", model: str = "fake") -> pytest.RunResult:
         pytester.makeconftest(CONFTEST.format(arguments=fake))
-        return pytester.runpytest_inprocess(*([f"--llm-model={model}"] if model else []), *arguments)
+        given = [f"--llm-model={model}"] if model else []
+        return pytester.runpytest_inprocess("-p", "no:randomly", *given, *arguments)
 
     return run
 

@@ -130,7 +130,7 @@ def test_deselected_gates_are_incomplete_and_never_green(session: Session, pytes
 
 
 def test_gates_lost_to_x_are_told(session: Session) -> None:
-    result = session("-x", "-p", "no:randomly", fake="asr_at_origin=0.9")
+    result = session("-x", fake="asr_at_origin=0.9")
     result.stdout.fnmatch_lines(["FAIL *", "INCOMPLETE *", "decision: fail"])
 
 
