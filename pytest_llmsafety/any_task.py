@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _GROUP = "visage_safety"
 _OURS = tuple(dict.fromkeys(task for metric in METRICS.values() for task in metric.tasks))
+_GROUPED = ("visage_landscape", "visage_harmful", "visage_over_refusal")
 
 
 def measure_task(
@@ -45,7 +46,7 @@ def _ours(run: SafetyRun, name: str, metadata: Mapping[str, Any]) -> dict[str, E
     parsed = Settings.parse(given)
     settings = replace(run.settings, **{key: getattr(parsed, key) for key in given})
     check_inputs(settings)
-    tasks = run.tasks(_OURS if name == _GROUP else (name,), settings)
+    tasks = run.tasks(_GROUPED if name == _GROUP else (name,), settings)
     check_finished(tasks)
     found: dict[str, Estimate] = {}
     for task in tasks.values():
