@@ -10,7 +10,7 @@ from lm_eval.api.model import LM
 
 from safety_tasks.adapters import read_adapter
 from safety_tasks.merging import merge, record_of
-from safety_tasks.models import Source
+from safety_tasks.models import Source, load_tokenizer
 from safety_tasks.shared_weights import adapt
 
 if TYPE_CHECKING:
@@ -77,7 +77,4 @@ def _is_the_bases(lm: Any) -> bool:
 
 
 def _tokenizer(path: str) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
-    return tokenizer
+    return load_tokenizer(path)
