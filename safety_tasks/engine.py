@@ -35,6 +35,7 @@ from safety_tasks.parallel import Orthogonal, orthogonal
 from safety_tasks.perturbable import check_perturbable, has_plain_weights
 from safety_tasks.prompts import Message
 from safety_tasks.quantisation import quantisation_facts
+from safety_tasks.revisions import commit_of
 from safety_tasks.sampling import Draw
 from safety_tasks.settings import Settings
 from safety_tasks.template_control import TemplateControl, control_template
@@ -214,7 +215,7 @@ class HuggingFaceEngine:
     @property
     def name(self) -> str:
         """An embedded model's name, else the path, or the hub id with the revision named; and the adapter's."""
-        return " + ".join([display_name(pinned_name(self.model)), *([self.adapter.name] if self.adapter else [])])
+        return " + ".join([display_name(str(pinned_name(self.model))), *([self.adapter.name] if self.adapter else [])])
 
     def identity(self) -> dict[str, Any] | None:
         """Weights, configuration, tokenizer, device, batch size, versions.
@@ -255,7 +256,7 @@ class HuggingFaceEngine:
         return {
             "model": self.name,
             **({"adapter": self.adapter.facts()} if self.adapter else {}),
-            **({"revision": commit} if (commit := getattr(self.model.config, "_commit_hash", None)) else {}),
+            **({"revision": commit} if (commit := commit_of(pinned_name(self.model))) else {}),
             **quantisation_facts(self.model),
             **self._traits(),
             "weights_fingerprint": (self.identity() or {}).get("weights_fingerprint"),

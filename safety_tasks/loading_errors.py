@@ -10,18 +10,17 @@ from safety_tasks.revisions import pinned
 
 def check_pickles(path: str) -> None:
     """Raise InvalidModel for a folder whose weights are pickled, and nothing else."""
-    if pickled_only(path):
+    if Path(path).is_dir() and pickled_only(Path(path)):
         raise InvalidModel(
-            f"The model {path!r} has pickled weights only, and they can run code when they are loaded: "
-            f"only safetensors are. {conversion(path)} To load them all the same, where you trust them: "
+            f"The model {path!r} has pickled weights only, and those can run code when they are loaded: "
+            f"only safetensors are loaded. {conversion(path)} To load them all the same, where you trust them: "
             "--llm-model-args use_safetensors=False."
         )
 
 
-def pickled_only(path: str) -> bool:
+def pickled_only(folder: Path) -> bool:
     """Whether a folder has pickled weights and no safetensors."""
-    folder = Path(path)
-    return folder.is_dir() and not any(folder.glob("*.safetensors")) and any(folder.glob("pytorch_model*.bin"))
+    return not any(folder.glob("*.safetensors")) and any(folder.glob("pytorch_model*.bin"))
 
 
 def conversion(source: str, auto: str = "AutoModelForCausalLM") -> str:

@@ -222,9 +222,9 @@ def pin(model: Any, revision: str | None) -> None:
         setattr(model, _REVISION, revision)
 
 
-def pinned_name(model: Any) -> str:
+def pinned_name(model: Any) -> Pinned:
     """What a model was loaded from: a path, or its hub id with the revision that was named."""
-    return str(Pinned(str(model.name_or_path), getattr(model, _REVISION, None)))
+    return Pinned(str(model.name_or_path), getattr(model, _REVISION, None))
 
 
 @contextmanager
@@ -242,18 +242,13 @@ def bars_on_terminals_only() -> Iterator[None]:
         bars.enable_progress_bar()
 
 
-def stored_config(model: PreTrainedModel) -> Any:
-    """The configuration of the checkpoint that a model was loaded from; None where it came from none."""
-    from transformers import AutoConfig
-
-    name, revision = str(model.name_or_path), getattr(model, _REVISION, None)
-    try:
-        return AutoConfig.from_pretrained(name, revision=revision or _DEFAULT)
-    except (OSError, ValueError):  # it was not loaded from a checkpoint
-        return None
-
-
 def dtype_asked_for(model: PreTrainedModel) -> str | None:
     """The dtype that a model was loaded in where its checkpoint names another one; None: in its own."""
-    stored = stored_config(model)
-    return None if stored is None or stored.dtype in (None, model.dtype) else str(model.dtype).removeprefix("torch.")
+    from transformers import AutoConfig
+
+    name, revision = pinned_name(model)
+    try:
+        own = AutoConfig.from_pretrained(name, revision=revision or _DEFAULT).dtype
+    except (OSError, ValueError):  # it was not loaded from a checkpoint
+        return None
+    return None if own in (None, model.dtype) else str(model.dtype).removeprefix("torch.")

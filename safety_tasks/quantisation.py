@@ -17,11 +17,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from safety_tasks.errors import InvalidModel, NotPerturbable
-from safety_tasks.models import LoadedModel, load_weights, pinned_name, stored_config
+from safety_tasks.errors import NotPerturbable
+from safety_tasks.models import LoadedModel, load_weights, pinned_name
 from safety_tasks.perturbable import is_quantised
 from safety_tasks.probes import largest_change, logits_at, probes_of, quiet
-from safety_tasks.revisions import pinned
+from safety_tasks.revisions import Pinned, folder_of, pinned
 
 if TYPE_CHECKING:
     import torch
@@ -64,26 +64,28 @@ def quantisation_facts(model: PreTrainedModel) -> dict[str, Any]:
         return {"quantisation": record.method, "dequantised": {**asdict(record), "told": str(record)}}
     if is_quantised(model):
         return {"quantisation": method_of(getattr(model.config, "quantization_config", None))}
-    stored = getattr(stored_config(model), "quantization_config", None)
+    stored = _stored(pinned_name(model))
     if not stored:
         return {}
     dtype = str(model.dtype).removeprefix("torch.")
     told = (
-        f"transformers dequantised the checkpoint from {method_of(stored)} to {dtype} while it loaded it, for all tasks"
+        f"transformers dequantised the weights from {method_of(stored)} to {dtype} while it loaded them, for all tasks"
     )
     return {"quantisation": method_of(stored), "dequantised": {"dtype": dtype, "told": told}}
 
 
 def method_of(config: Any) -> str:
     """The method of a quantisation's configuration in words, such as ``gptq`` or ``bitsandbytes 8-bit``."""
+    if config is None:
+        return "torch's own"
     values = _values(config)
     bits = next((f" {name[8]}-bit" for name in _BITS if values.get(name)), "")
     return (_method(values) or ("bitsandbytes" if bits else "an unknown method")) + bits
 
 
 def check_dequantisable(name: str) -> None:
-    """Raise NotPerturbable where the configuration of a path or hub id tells, before it is loaded, that it is packed."""
-    config = _stored_quantisation(name)
+    """Raise NotPerturbable where a path or hub id is known, before it is loaded, to have weights that stay packed."""
+    config = _stored(pinned(name))
     if config and not (_in_memory(config) or _while_loading(config)):
         raise NotPerturbable(_refusal(name, method_of(config)))
 
@@ -93,19 +95,21 @@ def dequantised(loaded: LoadedModel) -> LoadedModel:
 
     The quantised one stays as it is. Raises NotPerturbable where that cannot be had, or computes something else.
     """
-    model, name = loaded.model, pinned_name(loaded.model)
+    model, name = loaded.model, str(pinned_name(loaded.model))
     config = getattr(model.config, "quantization_config", None)
     method = method_of(config)
     if hasattr(model, "peft_config"):
         raise NotPerturbable(
-            f"The model carries an adapter on quantised weights ({method}): merge it into the model as it was before it "
-            "was quantised, and measure the merged one. The behaviour tasks run on it as it is."
+            f"The model carries an adapter on quantised weights ({method}): merge it into the model as it was before "
+            "it was quantised, and measure the merged one. The behaviour tasks run on it as it is."
         )
     try:
         if _in_memory(config):
             plain = _unpacked(model)
         elif _while_loading(config):
-            plain = _loaded_again(model, config)
+            asked = copy.deepcopy(config)
+            asked.dequantize = True
+            plain = _loaded_again(model, asked)
         else:
             raise NotPerturbable(_refusal(name, method))
     except NotPerturbable:
@@ -122,8 +126,8 @@ def dequantised(loaded: LoadedModel) -> LoadedModel:
 
 
 _PARENT = (
-    "Measure the landscape of the model that it was quantised from (--llm-model PARENT, in bf16 or fp16); the behaviour "
-    "tasks run on the quantised one as it is."
+    "Measure the landscape of the model that it was quantised from (--llm-model PARENT, in bf16 or fp16); the "
+    "behaviour tasks run on the quantised one as it is."
 )
 
 
@@ -135,31 +139,36 @@ def _refusal(name: str, method: str) -> str:
 
 
 def _unpacked(model: PreTrainedModel) -> PreTrainedModel:
-    twin = copy.deepcopy(model)
-    twin.state_dict()  # bitsandbytes re-packs 4-bit weights for a CPU when they are used, and undoes it here only
+    twin = _loaded_again(model, model.config.quantization_config) if _is_repacked(model) else copy.deepcopy(model)
     with quiet():
-        return cast("PreTrainedModel", twin.dequantize(dtype=model.config.dtype)).eval()  # type: ignore[no-untyped-call]
+        plain: PreTrainedModel = cast("Any", twin).dequantize(dtype=model.config.dtype)
+    plain.eval()
+    return plain
 
 
-def _loaded_again(model: PreTrainedModel, config: Any) -> PreTrainedModel:
-    asked = copy.deepcopy(config)
-    asked.dequantize = True
+def _is_repacked(model: PreTrainedModel) -> bool:
+    """Whether bitsandbytes has packed 4-bit weights anew for this CPU when they were used, which it cannot undo."""
+    states = (getattr(parameter, "quant_state", None) for parameter in model.parameters())
+    return any(getattr(state, "packing_format_for_cpu", False) for state in states)
+
+
+def _loaded_again(model: PreTrainedModel, asked: Any) -> PreTrainedModel:
     dtype = str(model.config.dtype).removeprefix("torch.")
     device = getattr(model, "hf_device_map", None) or str(model.device)
-    return load_weights(pinned_name(model), dtype, device, quantisation=asked)
+    return load_weights(str(pinned_name(model)), dtype, device, quantisation=asked)
 
 
 def _record(loaded: LoadedModel, plain: PreTrainedModel, method: str) -> Dequantised:
     """What the dequantised weights are; raises NotPerturbable where they compute something else."""
     if is_quantised(plain):
-        raise NotPerturbable(f"transformers left weights of {pinned_name(loaded.model)!r} quantised. {_PARENT}")
+        raise NotPerturbable(f"transformers left weights of {str(pinned_name(loaded.model))!r} quantised. {_PARENT}")
     probes = probes_of(loaded.tokenizer)
     after, before = logits_at(plain, probes), logits_at(loaded.model, probes)
     kept = _next_tokens_kept(after, before)
     if kept < NEXT_TOKENS_KEPT:
         raise NotPerturbable(
-            f"The dequantised weights of {pinned_name(loaded.model)!r} ({method}) do not compute what the quantised ones "
-            f"do: the next token stays the same after {kept:.1%} of the probes' tokens, and at least "
+            f"The dequantised weights of {str(pinned_name(loaded.model))!r} ({method}) do not compute what the "
+            f"quantised ones do: the next token stays the same after {kept:.1%} of the probes' tokens, and at least "
             f"{NEXT_TOKENS_KEPT:.0%} are needed to take the landscape of the one for the other's. {_PARENT}"
         )
     packed = {name: parameter for name, parameter in loaded.model.named_parameters() if _is_plain(parameter)}
@@ -185,7 +194,7 @@ def _in_memory(config: Any) -> bool:
     from transformers.quantizers.auto import AUTO_QUANTIZER_MAPPING
     from transformers.quantizers.base import HfQuantizer
 
-    own = AUTO_QUANTIZER_MAPPING.get(method_of(config).replace(" ", "_").replace("-bit", "bit"))
+    own: Any = AUTO_QUANTIZER_MAPPING.get(method_of(config).replace(" ", "_").replace("-bit", "bit"))
     return own is not None and own._dequantize is not HfQuantizer._dequantize
 
 
@@ -194,7 +203,7 @@ def _while_loading(config: Any) -> bool:
     from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 
     own = AUTO_QUANTIZATION_CONFIG_MAPPING.get(_method(_values(config)))
-    return own is not None and "dequantize" in inspect.signature(own.__init__).parameters
+    return own is not None and "dequantize" in inspect.signature(own).parameters
 
 
 def _method(values: Mapping[str, Any]) -> str:
@@ -208,18 +217,15 @@ def _values(config: Any) -> Mapping[str, Any]:
     return cast("Mapping[str, Any]", config.to_dict())
 
 
-def _stored_quantisation(name: str) -> Mapping[str, Any]:
+def _stored(asked: Pinned) -> Mapping[str, Any]:
     """The quantisation that a checkpoint's configuration tells of, as far as it is on this machine."""
-    path: Path | None = Path(name) / "config.json"
-    if not (path and path.is_file()):
-        from huggingface_hub import try_to_load_from_cache
-
-        repository, revision = pinned(name)
-        found = try_to_load_from_cache(repository, "config.json", revision=revision)
-        path = Path(found) if isinstance(found, str) else None
+    path = (folder_of(asked) or Path()) / "config.json"
+    if path == Path("config.json") or not path.is_file():
+        return {}
     try:
-        config = json.loads(path.read_text(encoding="utf-8")) if path else {}
-    except (OSError, ValueError) as error:
-        raise InvalidModel(f"The config.json of {name!r} cannot be read: {error}") from error
-    found_config = config.get("quantization_config") or config.get("text_config", {}).get("quantization_config")
-    return found_config if isinstance(found_config, Mapping) else {}
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # loading says so
+        return {}
+    text = config.get("text_config") or {}
+    found = config.get("quantization_config") or text.get("quantization_config")
+    return found if isinstance(found, Mapping) else {}

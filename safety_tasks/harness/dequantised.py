@@ -1,4 +1,4 @@
-"""A quantised model of lm_eval's beside a second one with dequantised weights, which tasks that move them are asked of."""
+"""A quantised model of lm_eval's, and beside it one with dequantised weights for the tasks that move weights."""
 
 from __future__ import annotations
 

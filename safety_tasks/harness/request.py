@@ -18,7 +18,7 @@ from safety_tasks.chat import Rendered, with_beginning
 from safety_tasks.decoding import Completion, final_answer, opened_by_prompt
 from safety_tasks.engine import Engine, HuggingFaceEngine, Mover
 from safety_tasks.errors import InvalidModel, NotPerturbable, SafetyError
-from safety_tasks.harness.adapted import settle, tokenizer_of
+from safety_tasks.harness.adapted import settle, tokenizer_of, warn_of_pickles
 from safety_tasks.harness.dequantised import dequantised_lm
 from safety_tasks.measurement import Question, measure
 from safety_tasks.models import LoadedModel, pin
@@ -119,6 +119,7 @@ def engine_of(lm: LM) -> Engine:
     if own is not None:
         engine: Engine = own
         return engine
+    warn_of_pickles(lm)
     settle(lm)
     model = getattr(lm, "model", None)
     if isinstance(model, torch.nn.Module) and hasattr(model, "get_input_embeddings"):
