@@ -40,12 +40,12 @@ def start_run(config: pytest.Config) -> SafetyRun | None:
         if options.model is None:
             return None
         settings, gates = _settings_and_gates(config, options)
-        doubts = _check(config, options, settings)
+        _check(config, options, settings)
         check_feasible(gates, settings)
         _check_packed(config, options, gates)
     except SafetyError as error:
         raise pytest.UsageError(str(error)) from error
-    return SafetyRun(config, options, settings, gates, warnings=doubts)
+    return SafetyRun(config, options, settings, gates)
 
 
 def planned(config: pytest.Config) -> list[str]:
@@ -136,8 +136,8 @@ def _gate_lines(options: RunOptions) -> tuple[str, ...]:
     return tuple(name.splitlines())
 
 
-def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> list[str]:
-    """Raise what ``start_run`` says of options that do not go together, or name what is not there; what is doubtful."""
+def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> None:
+    """Raise what ``start_run`` says of options that do not go together, or name what is not there."""
     report = Path(options.report or "report.html")
     if report.is_dir() or report.suffix.lower() == ".json":
         raise InvalidInput(f"--llm-report is {str(report)!r}: it must name the HTML file; the JSON goes beside it.")
@@ -161,11 +161,10 @@ def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> li
     if options.backend != "hf" or provided:
         if not options.model:
             raise InvalidInput("--llm-model is empty: name the model under test.")
-        return []
+        return
     if options.base_model is not None:
         resolve_source(options.base_model)
-    doubt = resolve_source(options.model or "", options.adapter).doubt
-    return [f"warning: {doubt}"] if doubt else []
+    resolve_source(options.model or "", options.adapter).check()
 
 
 def _check_packed(config: pytest.Config, options: RunOptions, gates: tuple[Gate, ...]) -> None:

@@ -5,14 +5,13 @@ Only safetensors weights are loaded and no remote code is run. Quantised models 
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from safety_tasks.adapters import Adapter, is_adapter, read_adapter
+from safety_tasks.adapters import CONFIG, Adapter, is_adapter, read_adapter
 from safety_tasks.errors import InvalidModel, UnknownName
 from safety_tasks.loading_errors import cannot_be_had, check_pickles
 from safety_tasks.revisions import Pinned, pinned
@@ -49,19 +48,28 @@ class Source(NamedTuple):
         """Where the tokenizer lies: the adapter's own, where it brings one."""
         return (self.adapter and self.adapter.tokenizer) or self.model
 
-    @property
-    def doubt(self) -> str:
-        """What speaks against this adapter on this model, as a sentence; empty where nothing does.
+    def check(self) -> None:
+        """Raise InvalidModel for an adapter whose configuration names another model than this.
 
-        Folders differ between machines: names are the same where they end alike.
+        Folders differ between machines: names are the same where they end alike, whatever their revisions.
         """
         if self.adapter is None or not self.adapter.base:
-            return ""
+            return
         named, given = self.adapter.base, display_name(self.model)
-        ends = [Path(pinned(name).name).name.lower() for name in (named, given, self.model)]
-        if ends[0] in ends[1:]:
-            return ""
-        return f"the adapter {self.adapter.name} was trained on {named!r} by its configuration, and is put on {given!r}"
+        beside = self.adapter.folder / named  # as _base_of looks for it
+        known = {_end(name) for name in (named, *([str(beside)] if beside.is_dir() else []))}
+        if not known & {_end(given), _end(self.model)}:
+            raise InvalidModel(
+                f"The adapter {self.adapter.name!r} was trained on {named!r} by its configuration, and would be put on "
+                f"{given!r}: give it its own base. Where that is the same model under another name, write this name "
+                f"as base_model_name_or_path into the adapter's {CONFIG}."
+            )
+
+
+def _end(name: str) -> str:
+    """The last part of a path or hub id."""
+    path = Path(pinned(name).name)
+    return (path.resolve() if path.is_dir() else path).name.lower()
 
 
 def resolve_source(name: str, adapter: str | None = None, base: str | None = None) -> Source:
@@ -162,8 +170,7 @@ def load_model(name: str, dtype: str | None = None, device: str | None = None) -
     """
     check_dtype(dtype)
     source = resolve_source(name)
-    if source.doubt:
-        logging.getLogger(__name__).warning(source.doubt)
+    source.check()
     model = load_weights(source.model, dtype, device)
     tokenizer = load_tokenizer(source.tokenizer)
     if source.adapter is not None:

@@ -103,8 +103,9 @@ def test_the_base_that_an_adapter_names_has_the_revision_that_it_names(tmp_path:
     config = {**json.loads(file.read_text()), "base_model_name_or_path": "ours/llama", "revision": "v2"}
     file.write_text(json.dumps(config))
     source = resolve_source(str(folder))
-    assert source.model == "ours/llama@v2" and source.doubt == ""
-    assert resolve_source("other/llama@v1", str(folder)).doubt == "", "only the repository's name is compared"
+    assert source.model == "ours/llama@v2"
+    source.check()
+    resolve_source("other/llama@v1", str(folder)).check()  # only the repository's name is compared
 
 
 def test_a_folder_may_have_an_at_in_its_name(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,9 +77,8 @@ def settle(lm: Any) -> None:
     if not getattr(lm, "peft", None) or not hasattr(model, "peft_config") or record_of(model) is not None:
         return
     adapter = read_adapter(str(lm.peft), getattr(lm, "revision", None))
-    doubt = Source(str(lm.pretrained), adapter).doubt if isinstance(lm.pretrained, str) else ""
-    if doubt:
-        _log.warning(doubt)
+    if isinstance(lm.pretrained, str):
+        Source(lm.pretrained, adapter).check()
     if _is_the_bases(lm) and adapter.tokenizer:
         setattr(lm, _TOKENIZER, _tokenizer(adapter.tokenizer))
     lm._model = merge(model, tokenizer_of(lm), adapter)

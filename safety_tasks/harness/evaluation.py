@@ -62,6 +62,7 @@ def load_lm(
         device = device or default_device()
         check_dtype(dtype)
         source = resolve_source(model, adapter)
+        source.check()
         name, revision = pinned(source.model)
         if "revision" in arguments:
             raise InvalidModel(
