@@ -103,17 +103,10 @@ def dequantised(loaded: LoadedModel) -> LoadedModel:
             f"The model carries an adapter on quantised weights ({method}): merge it into the model as it was before "
             "it was quantised, and measure the merged one. The behaviour tasks run on it as it is."
         )
+    if not (_in_memory(config) or _while_loading(config)):
+        raise NotPerturbable(_refusal(name, method))
     try:
-        if _in_memory(config):
-            plain = _unpacked(model)
-        elif _while_loading(config):
-            asked = copy.deepcopy(config)
-            asked.dequantize = True
-            plain = _loaded_again(model, asked)
-        else:
-            raise NotPerturbable(_refusal(name, method))
-    except NotPerturbable:
-        raise
+        plain = _unpacked(model) if _in_memory(config) else _loaded_again(model, _asked_to_dequantise(config))
     except Exception as error:  # whatever transformers or a quantiser's package raise, these weights cannot be had
         raise NotPerturbable(
             f"The weights of {name!r} ({method}) could not be dequantised for the landscape ({type(error).__name__}: "
@@ -144,6 +137,12 @@ def _unpacked(model: PreTrainedModel) -> PreTrainedModel:
         plain: PreTrainedModel = cast("Any", twin).dequantize(dtype=model.config.dtype)
     plain.eval()
     return plain
+
+
+def _asked_to_dequantise(config: Any) -> Any:
+    asked = copy.deepcopy(config)
+    asked.dequantize = True
+    return asked
 
 
 def _is_repacked(model: PreTrainedModel) -> bool:
