@@ -35,7 +35,7 @@ LEVELS = [
         "calibrate",
         "training_runs",
     },
-    {"pristine", "perturbable", "weights", "checkpoints", "shared_weights", "parallel", "targets", "shapes"}
+    {"pristine", "perturbable", "devices", "weights", "checkpoints", "shared_weights", "parallel", "targets", "shapes"}
     | {"layer_groups", "worst_direction", "worst_points", "projections"},
     {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"}
     | {"landscape_values", "verdict_grid", "interpolation", "plane", "capability", "skill_curve", "trajectory"}
