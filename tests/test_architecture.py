@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module of one level may import modules of its own and lower levels.
 LEVELS = [
     {"errors", "settings", "metrics", "intervals", "noise", "blocks", "threads", "directions", "journal", "tiny"}
-    | {"profile", "sampling", "system_prompts", "setting_values"},
+    | {"profile", "sampling", "system_prompts", "setting_values", "memory"},
     {"estimates", "prompts", "decoding", "agreement", "planning", "budget", "measured_pace"}
     | {"prediction_powered", "filter_rates", "training_rows", "tuning_data", "public_tuning_data", "attack_grid"},
     {
@@ -28,6 +28,7 @@ LEVELS = [
         "merging",
         "models",
         "chat",
+        "memory_plan",
         "template_control",
         "fingerprints",
         "human_labels",

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from safety_tasks.adapters import CONFIG, is_adapter
 from safety_tasks.errors import InvalidModel
 from safety_tasks.judges.cards import HUB, Card
-from safety_tasks.judges.placement import Place, gpu_memories, place
+from safety_tasks.judges.placement import Place, place
+from safety_tasks.memory import gpu_memories
 from safety_tasks.models import LoadedModel, Source, resolve_source
 
 if TYPE_CHECKING:

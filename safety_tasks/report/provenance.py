@@ -38,7 +38,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "read_from_journal": "Batches read back from the journal",
         "journal_file": "Journal",
         "batch_size": "Batch size",
-        "batch_size_after_halving": "Batch size after memory ran out",
+        "batch_size_after_halving": "Batch size that fitted memory",
     },
     "Machine and software": {
         "device": "Device",

@@ -20,7 +20,8 @@ from safety_tasks.fingerprints import fingerprint
 from safety_tasks.judges import judge_model
 from safety_tasks.judges.cards import CARDS
 from safety_tasks.judges.judge_model import JudgeModel
-from safety_tasks.judges.placement import RESERVE, Memory, Place, place, room_for
+from safety_tasks.judges.placement import RESERVE, Place, place, room_for
+from safety_tasks.memory import Memory
 from safety_tasks.models import LoadedModel
 
 GIB = 1 << 30
