@@ -13,6 +13,7 @@ import torch
 
 from safety_tasks.errors import WeightsChanged
 from safety_tasks.fingerprints import digest, fingerprint
+from safety_tasks.memory import in_gib
 from safety_tasks.perturbable import has_plain_weights
 
 if TYPE_CHECKING:
@@ -42,6 +43,15 @@ def _processor(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return str(torch.backends.cpu.get_cpu_capability()) if device.type == "cpu" else device.type
+
+
+def gpu_peaks(model: nn.Module) -> dict[str, str]:
+    """The most that this process held at once of each GPU on which the model lies."""
+    return {
+        str(device): in_gib(torch.cuda.max_memory_allocated(device))
+        for device in devices_of(model)
+        if device.type == "cuda"
+    }
 
 
 @contextmanager

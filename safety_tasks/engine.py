@@ -25,7 +25,7 @@ from safety_tasks.decoding import (
     opened_by_prompt,
 )
 from safety_tasks.decoding.forward import soft_tokens
-from safety_tasks.devices import devices_of, in_host_memory, processors
+from safety_tasks.devices import devices_of, gpu_peaks, in_host_memory, processors
 from safety_tasks.directions import NOISE_VERSION, AnyDirection
 from safety_tasks.errors import InvalidPrompts
 from safety_tasks.fingerprints import digest, fingerprint, tokenizer_digest
@@ -243,6 +243,7 @@ class HuggingFaceEngine:
             "pads": self.layout.pads,
             "shares_prefix": self.layout.shares_prefix,
             "batch_size_after_halving": self.log.smallest_batch,
+            **({"gpu_memory_peak": peaks} if (peaks := gpu_peaks(self.model)) else {}),
             **(self._weights.facts() if self._weights else {}),
         }
 

@@ -11,15 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safety_tasks.decoding.cache_size import row_bytes
 from safety_tasks.errors import InvalidModel
 from safety_tasks.memory import Memory, copy_fits, gpu_memories, gpu_memory, host_memory, in_gib, pinned_bytes
+from safety_tasks.models import default_device, display_name
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedModel
 
 PROMPT_TOKENS = 128
 """What a plan takes a prompt for: with their templates the built-in ones have 30 to 90 tokens."""
+_MAPS = ("auto", "balanced", "balanced_low_0", "sequential")  # device maps that accelerate makes
 _SMALL = 1 << 28  # bytes of a checkpoint that needs no plan
 _TIGHT = 0.5  # of the host's free memory
 
@@ -133,7 +134,6 @@ class MemoryPlan:
 def plan_memory(
     path: str,
     *,
-    name: str | None = None,
     dtype: str | None = None,
     device: Any = None,
     is_spread: bool = False,
@@ -141,13 +141,54 @@ def plan_memory(
 ) -> MemoryPlan | None:
     """The plan of a model folder or hub id; None for a small one, and where its configuration does not tell.
 
-    ``device``: as transformers' ``device_map``; ``is_spread``: over all GPUs. Nothing but the configuration is read.
+    ``device``: as transformers' ``device_map``, None a GPU if there is one; ``is_spread``: over all GPUs. Nothing but
+    the configuration is read.
     """
-    size = None if _is_small(path) else _size_of(path, dtype, PROMPT_TOKENS + max_new_tokens)
+    size = None if _is_small(path) else _size_of(path, dtype, max_new_tokens)
     if size is None:
         return None
-    is_spread = is_spread or str(device).startswith(("auto", "balanced", "sequential")) or isinstance(device, dict)
-    return MemoryPlan(name or path, size, _gpus(device, is_spread), host_memory(), may_off_load=is_spread)
+    device = device or default_device()
+    is_spread = is_spread or isinstance(device, dict) or str(device) in _MAPS
+    return MemoryPlan(display_name(path), size, _gpus(device, is_spread), host_memory(), may_off_load=is_spread)
+
+
+def plan_loading(
+    path: str,
+    arguments: Mapping[str, Any],
+    *,
+    dtype: str | None = None,
+    device: str | None = None,
+    max_new_tokens: int = 512,
+) -> MemoryPlan | None:
+    """The plan of what lm_eval's model type ``hf`` loads with these arguments; None for one split over processes."""
+    if arguments.get("tp_plan"):
+        return None
+    return plan_memory(
+        path,
+        dtype=arguments.get("dtype") or dtype,
+        device=arguments.get("device_map") or arguments.get("device") or device,
+        is_spread=str(arguments.get("parallelize")) == "True",
+        max_new_tokens=max_new_tokens,
+    )
+
+
+def plan_of_loaded(model: PreTrainedModel, name: str, max_new_tokens: int) -> MemoryPlan:
+    """The plan of a model that is there: what its own weights take counts as free."""
+    from safety_tasks.decoding.cache_size import row_bytes
+
+    tensors = {parameter: parameter.numel() * parameter.element_size() for parameter in model.parameters()}
+    gpus: dict[str, Memory] = {}
+    for parameter, n_bytes in tensors.items():
+        if parameter.device.type == "cuda":
+            place = str(parameter.device)
+            free, total = gpus.get(place) or gpu_memory(parameter.device)
+            gpus[place] = Memory(free + n_bytes, total)
+    free, total = host_memory()
+    host = Memory(free + sum(size for one, size in tensors.items() if one.device.type == "cpu"), total)
+    tokens = _tokens(model.config, max_new_tokens)
+    row = row_bytes(model.config, tokens, model.dtype.itemsize)
+    size = Size(str(model.dtype).removeprefix("torch."), tuple(tensors.values()), row, tokens)
+    return MemoryPlan(name, size, gpus, host)
 
 
 def _gpus(device: Any, is_spread: bool) -> dict[str, Memory]:
@@ -162,21 +203,29 @@ def _is_small(path: str) -> bool:
     return bool(files) and sum(file.stat().st_size for file in files) < _SMALL
 
 
-def _size_of(path: str, dtype: str | None, tokens: int) -> Size | None:
+def _size_of(path: str, dtype: str | None, max_new_tokens: int) -> Size | None:
     """None for a model whose weights are quantised, or that only its own code can build."""
     from transformers import AutoConfig
 
     try:
-        config = AutoConfig.from_pretrained(path)
-        return size_of(config, dtype, tokens)
+        return size_of(AutoConfig.from_pretrained(path), dtype, max_new_tokens)
     except Exception:  # whatever transformers raises, loading raises it again and says what it is
         return None
 
 
-def size_of(config: PretrainedConfig, dtype: str | None, tokens: int) -> Size | None:
+def _tokens(config: PretrainedConfig, max_new_tokens: int) -> int:
+    """Of one answer with its prompt, within the positions that the model has."""
+    text = config.get_text_config(decoder=True)
+    positions = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)  # MPT's
+    return min(PROMPT_TOKENS + max_new_tokens, positions or PROMPT_TOKENS + max_new_tokens)
+
+
+def size_of(config: PretrainedConfig, dtype: str | None, max_new_tokens: int) -> Size | None:
     """The size of a causal model in a dtype (None, "auto": the configuration's), by building it without weights."""
     import torch
     from transformers import AutoModelForCausalLM
+
+    from safety_tasks.decoding.cache_size import row_bytes
 
     wanted = config.dtype if dtype in (None, "auto") else getattr(torch, str(dtype).removeprefix("torch."), None)
     if not isinstance(wanted, torch.dtype) or getattr(config, "quantization_config", None) is not None:
@@ -184,4 +233,5 @@ def size_of(config: PretrainedConfig, dtype: str | None, tokens: int) -> Size | 
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, dtype=wanted)
     tensors = tuple(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    tokens = _tokens(config, max_new_tokens)
     return Size(str(wanted).removeprefix("torch."), tensors, row_bytes(config, tokens, wanted.itemsize), tokens)

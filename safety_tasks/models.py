@@ -162,6 +162,11 @@ def load_weights(path: str, dtype: str | None = None, device: str | None = None)
     """A whole model without a tokenizer, of a path or hub id; otherwise as ``load_model``."""
     from transformers import AutoModelForCausalLM
 
+    from safety_tasks.memory_plan import plan_memory
+
+    plan = plan_memory(path, dtype=dtype, device=device)
+    if plan is not None:
+        plan.check()
     try:
         with bars_on_terminals_only():
             model = AutoModelForCausalLM.from_pretrained(

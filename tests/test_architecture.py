@@ -122,6 +122,8 @@ def _is_for_types_only(path: Path, line: int) -> bool:
         "inputs",
         "adapters",
         "models",
+        "memory",
+        "memory_plan",
         "prompts/__init__",
         "prompts/files",
         "judges/__init__",

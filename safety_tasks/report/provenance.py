@@ -46,6 +46,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "processor": "Processor",
         "noise": "Noise generator of the directions",
         "noise_roads": "Noise computed by",
+        "gpu_memory_peak": "Most memory held of a GPU",
         "pristine_copy": "Copy of the weights kept on",
         "versions": "Versions",
         "torch": "torch",
