@@ -13,7 +13,7 @@ import torch
 
 from safety_tasks.errors import WeightsChanged
 from safety_tasks.fingerprints import digest, fingerprint
-from safety_tasks.memory import in_gib
+from safety_tasks.memory import host_memory, in_gib
 from safety_tasks.perturbable import has_plain_weights
 
 if TYPE_CHECKING:
@@ -58,11 +58,11 @@ def gpu_peaks(model: nn.Module) -> dict[str, str]:
 def in_host_memory(model: nn.Module) -> Iterator[None]:
     """The context in which the model lies in host memory, and its GPUs are another's; it comes back bit for bit.
 
-    Nothing moves where the model is on the CPU already, or not all in its parameters (quantised, off-loaded). Raises
-    WeightsChanged when what came back is not what left.
+    Nothing moves where the model is on the CPU already, or not all in its parameters (quantised, off-loaded), or where
+    the host has no room. Raises WeightsChanged when what came back is not what left.
     """
     homes = on_gpus(model)
-    if not homes:
+    if not homes or sum(one.numel() * one.element_size() for one, _ in homes) > host_memory().free:
         yield
         return
     before = fingerprint(model)

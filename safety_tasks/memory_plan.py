@@ -52,7 +52,7 @@ class MemoryPlan:
     """Those that the model may lie on, by their names; none: it lies on the host."""
     host: Memory
     may_off_load: bool = False
-    """Whether what the GPUs do not hold goes to the host."""
+    """Whether what the GPUs do not hold goes to the host or the disk."""
 
     @property
     def where(self) -> str:
@@ -99,10 +99,9 @@ class MemoryPlan:
         """The plan in words."""
         size, left = self.size, self.room.free - self.size.weights
         if left < 0:
-            return [
-                f"weights {in_gib(size.weights)} ({size.dtype}), {in_gib(self.room.free)} free on {self.where}: the "
-                "rest is off-loaded to the host, where behaviour is slow and no landscape can be measured"
-            ]
+            lack = f"weights {in_gib(size.weights)} ({size.dtype}), {in_gib(self.room.free)} free on {self.where}"
+            rest = "the rest is off-loaded, where behaviour is slow and no landscape can be measured"
+            return [f"{lack}: {rest if self.may_off_load else 'they do not fit'}"]
         told = [f"weights {in_gib(size.weights)} ({size.dtype}) on {self.where}, {in_gib(self.room.free)} free"]
         if self.copy_on_host:
             needed = pinned_bytes(size.tensors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +16,9 @@ from transformers import PretrainedConfig
 from safety_tasks import Direction, memory, memory_plan, perturbed, pristine
 from safety_tasks.decoding import DecodingLog, Scored, batches, decode, mean_nll
 from safety_tasks.decoding.cache_size import cache_bytes, row_bytes
+from safety_tasks.engine import HuggingFaceEngine
 from safety_tasks.errors import InvalidModel, NotPerturbable
+from safety_tasks.harness import request
 from safety_tasks.harness.evaluation import load_lm
 from safety_tasks.memory import GIB, Memory, in_gib, pinned_bytes
 from safety_tasks.memory_plan import MemoryPlan, Size, plan_loading, plan_memory, plan_of_loaded, size_of
@@ -144,7 +147,9 @@ def test_the_refusal_names_what_may_help() -> None:
         "precision (--llm-dtype bfloat16); or spread it over several GPUs (--llm-model-args parallelize=True); or free "
         "memory that other processes hold, or take a larger machine."
     )
-    assert "off-loaded to the host, where behaviour is slow" in str(plan(200, [(79, 80)] * 2, may_off_load=True))
+    assert "158.0 GiB free on cuda:0, cuda:1: the rest is off-loaded, where behaviour is slow" in str(
+        plan(200, [(79, 80)] * 2, may_off_load=True)
+    )
 
 
 def test_the_device_map_and_parallelize_spread_a_model_over_all_gpus(
@@ -279,3 +284,23 @@ def test_the_plan_is_said_before_the_weights_load_where_memory_is_tight(
     before = plan_memory(str(model_folder), device="cpu", max_new_tokens=30)
     assert before is not None and before.size == plan_of_loaded(build_model().model, "m", 30).size
     assert in_gib(before.size.weights) in said[0]
+
+
+def test_lm_evals_command_line_is_told_once(
+    build_model: Callable[..., LoadedModel], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = logging.getLogger("lm_eval.safety_tasks")
+    logger.addHandler(caplog.handler)
+    monkeypatch.setattr(logger, "propagate", False)
+    logger.setLevel(logging.INFO)
+    free_host(monkeypatch, memory_plan, 1 << 20)
+    lm, engine = SimpleNamespace(), HuggingFaceEngine(build_model())
+    question = SimpleNamespace(settings=Settings(max_new_tokens=20))
+    try:
+        for _ in range(2):
+            request._tell_memory(lm, engine, [question])  # type: ignore[arg-type, list-item]
+    finally:
+        logger.removeHandler(caplog.handler)
+        logger.setLevel(logging.NOTSET)
+    assert len(caplog.messages) == 1
+    assert "(float32) on the host" in caplog.text and "of 148 tokens" in caplog.text

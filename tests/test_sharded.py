@@ -27,7 +27,7 @@ from safety_tasks.weights import Weights, fingerprint
 
 CPU = torch.device("cpu")
 PROMPTS = [Rendered(text, is_templated=True) for text in ("I'm sorry", "Here is a plan for that", "thing")]
-PARTS = ("model.embed_tokens", "model.layers.0", "model.layers.1", "model.norm", "model.rotary_emb", "lm_head")
+PARTS = ("model.embed_tokens", "model.rotary_emb", "model.layers.0", "model.layers.1", "model.norm", "lm_head")
 
 
 @hypothesis_settings(max_examples=40)

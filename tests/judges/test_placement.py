@@ -158,6 +158,15 @@ def test_weights_that_come_back_changed_are_an_error(engine: HuggingFaceEngine) 
         engine.model.lm_head.weight[0, 0] += 1
 
 
+def test_a_model_stays_on_its_gpus_where_the_host_has_no_room(
+    engine: HuggingFaceEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "host_memory", lambda: Memory(0, GIB))
+    monkeypatch.setattr(devices, "_carry", lambda places: pytest.fail("it moved"))
+    with engine.aside():
+        pass
+
+
 def stub(placed: list[str]) -> SimpleNamespace:
     tensors = [SimpleNamespace(device=torch.device(device)) for device in placed]
     return SimpleNamespace(parameters=lambda: tensors, buffers=list)
