@@ -207,7 +207,7 @@ def _size_of(path: str, dtype: str | None, max_new_tokens: int) -> Size | None:
     from transformers import AutoConfig
 
     try:
-        return size_of(AutoConfig.from_pretrained(path), dtype, max_new_tokens)
+        return size_of(AutoConfig.from_pretrained(path, trust_remote_code=False), dtype, max_new_tokens)
     except Exception:  # whatever transformers raises, loading raises it again and says what it is
         return None
 
@@ -230,7 +230,7 @@ def size_of(config: PretrainedConfig, dtype: str | None, max_new_tokens: int) ->
     if not isinstance(wanted, torch.dtype) or getattr(config, "quantization_config", None) is not None:
         return None
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=wanted)
+        model = AutoModelForCausalLM.from_config(config, dtype=wanted, trust_remote_code=False)
     tensors = tuple(parameter.numel() * parameter.element_size() for parameter in model.parameters())
     tokens = _tokens(config, max_new_tokens)
     return Size(str(wanted).removeprefix("torch."), tensors, row_bytes(config, tokens, wanted.itemsize), tokens)
