@@ -50,12 +50,13 @@ def start_run(config: pytest.Config) -> SafetyRun | None:
 
 def planned(config: pytest.Config) -> list[str]:
     """The lines of ``--llm-plan``; needs no model. Raises pytest.UsageError for a wrong option."""
+    from pytest_llmsafety.memory_lines import memory_lines
     from pytest_llmsafety.plan import plan_lines
 
     try:
         options = _with_the_adapters_base(_run_options(given_options(config, RunOptions)))
         settings, gates = _settings_and_gates(config, options)
-        return plan_lines(gates, settings, options.repeats, options.model)
+        return [*plan_lines(gates, settings, options.repeats, options.model), *memory_lines(options, settings)]
     except SafetyError as error:
         raise pytest.UsageError(str(error)) from error
 

@@ -69,7 +69,15 @@ class ModelRun:
                 dtype=self.options.dtype,
                 device=self.options.device,
                 batch_size=self.options.batch_size,
+                say=self._say,
             )
+
+    def _say(self, line: str) -> None:
+        """Print a line at once; workers of pytest-xdist have no terminal."""
+        reporter = self.config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None and _verbosity(self.config) >= 0:
+            reporter.ensure_newline()
+            reporter.write_line(line)
 
     @cached_property
     def _on_shared_weights(self) -> LM | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from safety_tasks.harness.any_task import errors_only
 from safety_tasks.harness.request import BATCH_SIZE, BUDGET, QUIET, TEXTS
 from safety_tasks.harness.task import SafetyTask
 from safety_tasks.loading_errors import cannot_be_had, check_pickles
+from safety_tasks.memory_plan import plan_loading
 from safety_tasks.models import (
     Source,
     bars_on_terminals_only,
@@ -50,11 +51,12 @@ def load_lm(
     dtype: str | None = None,
     device: str | None = None,
     batch_size: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> LM:
-    """lm_eval's model of a type; for ``hf`` the path is checked, and the template asked for, before weights load.
+    """lm_eval's model of a type; for ``hf`` path, memory and template are checked before weights load.
 
-    With an adapter, or of an adapter's folder: merged into its base, which stays at hand (``base_of``). Raises
-    InvalidModel.
+    With an adapter, or of an adapter's folder: merged into its base, which stays at hand (``base_of``). ``say`` is told
+    the memory plan, where there is a GPU or memory is tight. Raises InvalidModel.
     """
     arguments: dict[str, Any] = dict(simple_parse_args_string(model_args))
     source: Source | None = None
@@ -82,6 +84,11 @@ def load_lm(
             **({"dtype": dtype} if dtype else {}),
             **arguments,
         }
+        plan = plan_loading(source.model, arguments, device=device, max_new_tokens=settings.max_new_tokens)
+        if plan is not None:
+            plan.check()
+            if plan.is_worth_saying:
+                say(str(plan))
     elif model:
         arguments.setdefault("model" if "completions" in backend else "pretrained", model)
     try:

@@ -21,6 +21,7 @@ from safety_tasks.errors import InvalidModel, NotPerturbable, SafetyError
 from safety_tasks.harness.adapted import settle, tokenizer_of, warn_of_pickles
 from safety_tasks.harness.dequantised import dequantised_lm
 from safety_tasks.measurement import Question, measure
+from safety_tasks.memory_plan import plan_of_loaded
 from safety_tasks.models import LoadedModel, pin
 from safety_tasks.noise import stream_key
 from safety_tasks.perturbable import is_quantised
@@ -48,6 +49,7 @@ BUDGET = "visage_budget"
 """Attribute of a model whose measurements share the time of a session."""
 TEXTS = "visage_texts"
 """Attribute of a model whose answers are wanted for a report: a dict that takes them in by their hash."""
+_TOLD = "visage_memory_told"
 _log = logging.getLogger(__name__)
 
 
@@ -88,6 +90,7 @@ def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
                 answered = visage_generate(model, [requests[i] for i in wanted]) if wanted else []
                 found |= zip(wanted, answered, strict=True)
         return [found[i] for i in range(len(requests))]
+    _tell_memory(lm, engine, questions)
     if isinstance(engine, TextEngine) and any(point != ORIGIN for q in questions for point in q.points):
         raise NotPerturbable(
             "A safety landscape moves the model's weights in this process, and lm_eval's model type "
@@ -106,6 +109,19 @@ def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
         else:
             one.measure(lm, engine, question.points, quiet=quiet, budget=budget)
     return [{"answers": row, "facts": facts, "reader": ""} for row in answers]
+
+
+def _tell_memory(lm: LM, engine: Engine, questions: Sequence[Question]) -> None:
+    """Log the memory plan of a model that is loaded, once, where it is worth saying.
+
+    Under lm_eval's logger, whose INFO is printed there.
+    """
+    if not isinstance(engine, HuggingFaceEngine) or not questions or hasattr(lm, _TOLD):
+        return
+    setattr(lm, _TOLD, True)
+    plan = plan_of_loaded(engine.model, engine.name, max(one.settings.max_new_tokens for one in questions))
+    if plan.is_worth_saying:
+        logging.getLogger("lm_eval.safety_tasks").info("%s", plan)
 
 
 def engine_of(lm: LM) -> Engine:

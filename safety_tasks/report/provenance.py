@@ -39,7 +39,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "read_from_journal": "Batches read back from the journal",
         "journal_file": "Journal",
         "batch_size": "Batch size",
-        "batch_size_after_halving": "Batch size after memory ran out",
+        "batch_size_after_halving": "Batch size that fitted memory",
     },
     "Machine and software": {
         "device": "Device",
@@ -47,6 +47,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "processor": "Processor",
         "noise": "Noise generator of the directions",
         "noise_roads": "Noise computed by",
+        "gpu_memory_peak": "Most memory held of a GPU",
         "pristine_copy": "Copy of the weights kept on",
         "versions": "Versions",
         "torch": "torch",
