@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _TASKS = Path(__file__).parent / "tasks"
+_BATCHING = ("sglang", "vllm")
+"""Model types that batch by themselves, and would be held up by a batch size of 1."""
 
 
 def load_lm(
@@ -63,9 +65,11 @@ def load_lm(
         }
     elif model:
         arguments.setdefault("model" if "completions" in backend else "pretrained", model)
+        arguments |= {"dtype": dtype} if dtype else {}
+    at_once = batch_size or ("auto" if backend in _BATCHING else 1)
     try:
         with bars_on_terminals_only():
-            lm = get_model(backend).create_from_arg_obj(arguments, {"device": device, "batch_size": batch_size or 1})
+            lm = get_model(backend).create_from_arg_obj(arguments, {"device": device, "batch_size": at_once})
     except Exception as error:  # whatever a model type raises while it loads, it is this model that cannot be had
         kind = type(error).__name__
         raise InvalidModel(f"lm_eval's model type {backend!r} could not load {model!r} ({kind}: {error})") from error
