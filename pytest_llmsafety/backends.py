@@ -1,4 +1,4 @@
-"""The model under test behind another lm_eval model type than ``hf``: what is out of reach, and what is the server's."""
+"""Backends: what is out of reach where the model under test is behind another lm_eval model type than ``hf``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SERVER = "completions"
 _ENGINES = ("vllm", "vllm-vlm", "sglang", "trtllm")
 """Engines in this process whose weights lm_eval does not reach."""
 _OTHERS = ("anthropic-chat", "ggml", "gguf", "litellm", "litellm-chat", "sglang-generate", "textsynth", "watsonx_llm")
-_LIKELIHOODS = "coherent_compliance_rate"
+_MOVING = {*LANDSCAPE_TASKS, MARGIN_TASK}
 _IN_REACH = "attack_success_rate, over_refusal_rate and the other rates of answers"
 _ADAPTERS = {
     "vllm": "name the adapter in that backend's own arguments (--llm-model-args lora_local_path=FOLDER).",
@@ -29,18 +29,11 @@ def has_no_weights(backend: str) -> bool:
 
 
 def check_reach(metric: str, tasks: Sequence[str], options: RunOptions) -> None:
-    """Raise InvalidGate for a metric that these tasks measure by what the backend does not give."""
-    if not has_no_weights(options.backend):
-        return
-    if tasks and set(tasks) <= {*LANDSCAPE_TASKS, MARGIN_TASK}:
+    """Raise InvalidGate for a metric that these tasks measure by moving weights which the backend does not give."""
+    if has_no_weights(options.backend) and set(tasks) <= _MOVING:
         raise InvalidGate(
             f"{metric} moves the model's weights in this process, and --llm-backend {options.backend} gives no access "
             f"to them: measure it with --llm-backend hf. In reach are {_IN_REACH}."
-        )
-    if metric == _LIKELIHOODS:
-        raise InvalidGate(
-            f"{metric} needs likelihoods, which --llm-backend {options.backend} does not give: gate "
-            "attack_success_rate, or measure it with --llm-backend hf."
         )
 
 
@@ -51,9 +44,7 @@ def check_named_reach(metric: str, options: RunOptions) -> None:
 
 def preset_for(lines: Sequence[str], backend: str) -> list[str]:
     """The lines that a preset adds for a base model, without those on weights that the backend does not give."""
-    metrics = {line: line.split()[0] for line in lines}
-    out_of_reach = {name for name in metrics.values() if set(GATED[name].tasks) <= {*LANDSCAPE_TASKS, MARGIN_TASK}}
-    return [line for line in lines if not (has_no_weights(backend) and metrics[line] in out_of_reach)]
+    return [line for line in lines if not (has_no_weights(backend) and set(GATED[line.split()[0]].tasks) <= _MOVING)]
 
 
 def check_backend(options: RunOptions) -> None:

@@ -38,7 +38,7 @@ class LanguageModel:
     def model(self) -> Any:
         """The transformers model; raises AttributeError for backends that have none in this process."""
         found = getattr(self._run.lm_of(self._is_base), "model", None)
-        if not hasattr(found, "get_input_embeddings"):
+        if not hasattr(found, "parameters"):
             raise AttributeError(self._without("transformers model"))
         return found
 
@@ -51,8 +51,10 @@ class LanguageModel:
         return found
 
     def _without(self, what: str) -> str:
-        backend = self._run.options.backend
-        return f"--llm-backend {backend} has no {what} in this process; llm.generate(prompts) asks for answers."
+        return (
+            f"There is no {what} in this process: --llm-backend {self._run.options.backend}, or a conftest's hook, "
+            "gives texts alone. llm.generate(prompts) asks for answers."
+        )
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int | None = None) -> list[str]:
         """Answers to user prompts, rendered and decoded as the run's: greedy, or the profile's first sample."""

@@ -65,7 +65,7 @@ def load_lm(
         }
     elif model:
         arguments.setdefault("model" if "completions" in backend else "pretrained", model)
-        arguments |= {"dtype": dtype} if dtype else {}
+        arguments = {**({"dtype": dtype} if dtype else {}), **arguments}
     at_once = batch_size or ("auto" if backend in _BATCHING else 1)
     try:
         with bars_on_terminals_only():

@@ -92,7 +92,7 @@ class Heard:
         def parse_generations(outputs: Any, **kwargs: Any) -> list[Reply]:
             every = [one for one in (outputs if isinstance(outputs, list) else [outputs]) if isinstance(one, Mapping)]
             try:
-                texts = parse(outputs=outputs, **kwargs)
+                texts = parse(outputs=outputs, **kwargs) or [None] * max(len(every), 1)
             except (AttributeError, KeyError, TypeError):
                 raise MeasurementFailed("The server's reply has no texts where lm_eval looks for them.") from None
             self.models |= {_name_of(one) for one in every if isinstance(one.get("model"), str)}
