@@ -45,7 +45,7 @@ LEVELS = [
     {"answering", "judging", "measurement", "records", "samples", "measured", "rates_at"},
     {"plots", "python_api", "reversals", "reversed_blocks", "data_scan", "run_trajectory", "masks", "finetuning"}
     | {"model_states", "tuned_weights", "state_measurement", "state_table", "saving", "attack"}
-    | {"breaking_point", "pruning", "repairs", "repair_table", "repair_run"},
+    | {"breaking_point", "breaking_run", "breaking_comparison", "pruning", "repairs", "repair_table", "repair_run"},
     {"report", "baseline", "audited", "audit_labels", "audit", "audit_terminal"},
     {"harness"},
     {"scan_command", "audit_command", "repair_commands"},
