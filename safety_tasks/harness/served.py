@@ -13,6 +13,8 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -75,15 +77,20 @@ class Heard:
             own |= {"_create_payload": _payload_of(lm._create_payload)}
             own |= {"parse_generations": self._replies_of(lm.parse_generations)}
         before = {name: vars(lm)[name] for name in own if name in vars(lm)}
-        log = logging.getLogger("lm_eval.models")
-        level = log.level
+        # They log replies, servers' errors, which repeat prompts, and a failed request's headers with the key.
+        levels = {log: log.level for log in map(logging.getLogger, ("lm_eval.models", "asyncio"))}
         try:
             vars(lm).update(own)
-            if is_server(lm):
-                log.setLevel(logging.CRITICAL)  # it logs replies, and servers' errors, which repeat prompts
-            yield
+            if not is_server(lm):
+                yield
+                return
+            for log in levels:
+                log.setLevel(logging.CRITICAL)
+            with _bars_on_terminals_only():
+                yield
         finally:
-            log.setLevel(level)
+            for log, level in levels.items():
+                log.setLevel(level)
             for name in own:
                 del vars(lm)[name]
             vars(lm).update(before)
@@ -146,6 +153,20 @@ def what_failed(lm: Any, error: Exception, asked: Sequence[str]) -> str | None:
     if isinstance(error, requests.RequestException | aiohttp.ClientError):
         return f"{where} cannot be reached ({type(error).__name__}): is it up, and base_url right?"
     return None
+
+
+@contextmanager
+def _bars_on_terminals_only() -> Iterator[None]:
+    """Keep lm_eval's bar of requests, which its ``disable_tqdm`` does not reach, out of logs."""
+    from lm_eval.models import api_models
+
+    own = {name: getattr(api_models, name) for name in ("tqdm", "tqdm_asyncio")}
+    gather = SimpleNamespace(gather=partial(own["tqdm_asyncio"].gather, disable=None))  # None: unless on a terminal
+    try:
+        vars(api_models).update(tqdm=partial(own["tqdm"], disable=None), tqdm_asyncio=gather)
+        yield
+    finally:
+        vars(api_models).update(own)
 
 
 def _payload_of(create: Any) -> Any:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
@@ -124,17 +126,19 @@ class TextEngine:
         return [_completion(*pair, think_end, thinks_unseen) for pair in zip(prompts, texts, strict=True)]
 
     def _replies(self, requests: list[Instance]) -> list[str]:
-        try:
-            with self.heard.listening(self.lm):
+        with self.heard.listening(self.lm):
+            try:
                 found: list[str] = self.lm.generate_until(requests)
-            return found
-        except SafetyError:
-            raise
-        except Exception as error:
-            told = what_failed(self.lm, error, _asked(requests)) if is_server(self.lm) else None
-            if told is None:
-                raise
-        raise MeasurementFailed(told)  # without the frames, whose arguments hold prompts and replies
+                return found
+            except Exception as error:
+                if not is_server(self.lm):
+                    raise
+                told = str(error) if isinstance(error, SafetyError) else what_failed(self.lm, error, _asked(requests))
+                if told is None:
+                    raise
+                kind = InvalidModel if isinstance(error, InvalidModel) else MeasurementFailed
+            gc.collect()  # requests that failed beside it: asyncio logs them, keys included, as they are let go
+        raise kind(told)  # without the frames, whose arguments hold prompts and replies
 
     def mean_nll(self, prompts: Sequence[Rendered], completions: Sequence[Completion]) -> None:
         """Out of reach."""
@@ -199,8 +203,6 @@ def _closes_unopened(reply: str) -> bool:
 
 def _asked(requests: Sequence[Instance]) -> list[str]:
     """The texts of the conversations, however they are sent."""
-    import json
-
     found: list[str] = []
     for prompt in (request.args[0] for request in requests):
         turns = json.loads(prompt.prompt) if hasattr(prompt, "prompt") else [{"content": prompt}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import pickle
@@ -145,16 +146,16 @@ def test_lm_evals_model_is_left_as_it_was(server: Server) -> None:
     assert type(pickle.loads(pickle.dumps(Reply.of("a", "stop")))) is str, "lm_eval's cache holds plain text"
 
 
-@pytest.mark.parametrize("at_once", [1, 2])
 @pytest.mark.parametrize(
-    ("turn", "told"),
+    ("turn", "told", "at_once"),
     [
-        ({"status": 404, "body": {"error": {"message": "The model `m` does not exist."}}}, "status 404"),
-        ({"status": 401, "body": {"detail": f"no such key {KEY}"}}, "status 401.*OPENAI_API_KEY"),
-        ({"status": 422, "body": {"detail": f"wrong: {ASKED[0].content}"}}, "status 422"),
-        ({"status": 500, "body": "Internal Server Error"}, "status 500. Its own log says why"),
-        ({"status": 200, "body": "<html>"}, "did not answer with JSON"),
-        ({"status": 200, "wait": 1.3}, "no answer within 1 s"),
+        ({"status": 404, "body": {"error": {"message": "The model `m` does not exist."}}}, "status 404", 1),
+        ({"status": 401, "body": {"detail": f"no such key {KEY}"}}, "status 401.*OPENAI_API_KEY", 2),
+        ({"status": 422, "body": {"detail": f"wrong: {ASKED[0].content}"}}, "status 422", 1),
+        ({"status": 500, "body": "Internal Server Error"}, "status 500. Its own log says why", 2),
+        ({"status": 200, "body": "<html>"}, "did not answer with JSON", 1),
+        ({"status": 200, "body": "<html>"}, "did not answer with JSON", 2),
+        ({"status": 200, "wait": 1.3}, "no answer within 1 s", 2),
     ],
 )
 def test_what_a_server_did_wrong_is_one_sentence_without_prompts_and_keys(
@@ -163,6 +164,7 @@ def test_what_a_server_did_wrong_is_one_sentence_without_prompts_and_keys(
     server.script = [turn, turn]
     with pytest.raises(MeasurementFailed, match=told) as failure:
         answers(served(server, f",num_concurrent={at_once},timeout=1"), at_once)
+    gc.collect()  # asyncio logs a request that nobody waited for as it goes
     said = f"{failure.value}{caplog.text}"
     assert "127.0.0.1" in said and failure.value.__cause__ is None and failure.value.__context__ is None
     assert KEY not in said and ASKED[0].content not in said

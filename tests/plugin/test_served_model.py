@@ -1,4 +1,4 @@
-"""A model behind a server as the model under test: what is said early, what is decided, and what stands in the report."""
+"""A model behind a server as the model under test: what is refused, what is decided, what the report says."""
 
 from __future__ import annotations
 
