@@ -28,7 +28,6 @@ _TAKE_TEXT = ("LocalCompletionsAPI", "OpenAICompletionsAPI", "SGLANGGENERATEAPI"
 _LONGEST = 200
 """Characters of a server's own message that an error repeats."""
 _HINTS = {
-    400: "Its message says what it does not take.",
     401: "The key is taken from OPENAI_API_KEY.",
     403: "The key is taken from OPENAI_API_KEY.",
     404: "base_url must be the whole address, such as http://127.0.0.1:8000/v1/chat/completions, and the model's name "
@@ -144,7 +143,8 @@ def what_failed(lm: Any, error: Exception, asked: Sequence[str]) -> str | None:
         response = getattr(error, "response", None)
         status = getattr(error, "status", None) or getattr(response, "status_code", None) or 0
         said = _message(getattr(response, "text", ""), asked)
-        hint = _HINTS.get(status, "Its own log says why." if status >= 500 else "")
+        unsaid = "" if said else "Its message, if it has one, is shown where num_concurrent is 1."
+        hint = _HINTS.get(status, "Its own log says why." if status >= 500 else unsaid)
         return f"{where} answered with status {status}{said}. {hint}".rstrip()
     if isinstance(error, requests.Timeout | asyncio.TimeoutError):
         return f"{where} gave no answer within {lm.timeout} s: raise timeout in the model's arguments."
