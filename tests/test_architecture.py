@@ -27,6 +27,9 @@ LEVELS = [
         "adapters",
         "merging",
         "models",
+        "revisions",
+        "loading_errors",
+        "probes",
         "chat",
         "template_control",
         "fingerprints",
@@ -35,7 +38,17 @@ LEVELS = [
         "calibrate",
         "training_runs",
     },
-    {"pristine", "perturbable", "weights", "checkpoints", "shared_weights", "parallel", "targets", "shapes"}
+    {
+        "pristine",
+        "perturbable",
+        "quantisation",
+        "weights",
+        "checkpoints",
+        "shared_weights",
+        "parallel",
+        "targets",
+        "shapes",
+    }
     | {"layer_groups", "worst_direction", "worst_points", "projections"},
     {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"}
     | {"landscape_values", "verdict_grid", "shown", "interpolation", "plane", "capability", "skill_curve", "trajectory"}
