@@ -169,8 +169,12 @@ class ModelRun:
     def while_aside(self) -> str:
         """What of its memory it has not given back while it is aside, as a sentence."""
         model = getattr(self.lm, "model", None)
-        if model is None or any(parameter.is_cuda for parameter in model.parameters()):
-            return ""  # it could not leave
+        if (
+            model is None
+            or not hasattr(model, "parameters")
+            or any(parameter.is_cuda for parameter in model.parameters())
+        ):
+            return ""  # it is not in this process, or could not leave
         gpu_memory.collect()
         return self._what_stayed("was put aside", None)
 

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _TASKS = Path(__file__).parent / "tasks"
+_BATCHING = ("sglang", "vllm")
+"""Model types that batch by themselves, and would be held up by a batch size of 1."""
 
 
 def load_lm(
@@ -91,9 +93,11 @@ def load_lm(
                 say(str(plan))
     elif model:
         arguments.setdefault("model" if "completions" in backend else "pretrained", model)
+        arguments = {**({"dtype": dtype} if dtype else {}), **arguments}
+    at_once = batch_size or ("auto" if backend in _BATCHING else 1)
     try:
         with bars_on_terminals_only():
-            lm = get_model(backend).create_from_arg_obj(arguments, {"device": device, "batch_size": batch_size or 1})
+            lm = get_model(backend).create_from_arg_obj(arguments, {"device": device, "batch_size": at_once})
     except Exception as error:  # whatever a model type raises while it loads, it is this model that cannot be had
         if source is not None and "trust_remote_code" in str(error):
             raise cannot_be_had(model, error) from error

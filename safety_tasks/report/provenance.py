@@ -13,6 +13,9 @@ from safety_tasks.settings import Settings
 Rows = list[tuple[str, str]]
 IDENTITY = {
     "model": "Model",
+    "backend": "lm_eval's model type",
+    "server": "Server",
+    "answered_as": "Answered under the name",
     "adapter": "Adapter",
     "adapters": "Adapters",
     "revision": "Revision",
