@@ -169,6 +169,6 @@ class _Tries(NamedTuple):
         return load_prompts(self.settings.prompts, "harmful").head(self.settings.n_prompts)
 
     def _read(self, seed: int, n: int, rate: float, reading: HarmReading, *, has_learnt: bool) -> Try:
-        harm, coherence = reading
-        broken = is_broken(harm, coherence, self.grid.limit)
-        return Try(seed, n, rate, harm.value, harm.low, harm.high, coherence.value, has_learnt, broken)
+        harm, coherence, coherent_harm = reading
+        broken, most = is_broken(harm, coherence, self.grid.limit), coherent_harm.high
+        return Try(seed, n, rate, harm.value, harm.low, harm.high, coherence.value, has_learnt, broken, most)

@@ -19,9 +19,12 @@ from safety_tasks.breaking_point import BreakingPoint, Try
 from safety_tasks.breaking_run import examples_to_break
 from safety_tasks.errors import Inconclusive, InvalidInput, InvalidSetting, UnknownName
 from safety_tasks.finetuning import Recipe
+from safety_tasks.judges.verdict import Harm, Verdict
 from safety_tasks.model_states import State
 from safety_tasks.models import LoadedModel, load_model
 from safety_tasks.plots.breaking_point import breaking_records
+from safety_tasks.points import ORIGIN, Answer
+from safety_tasks.prompts import load_prompts
 from safety_tasks.report.pictures import picture_of
 from safety_tasks.settings import Settings
 from safety_tasks.state_measurement import read_with
@@ -191,6 +194,42 @@ def test_a_model_that_came_in_doubt_holds_out_nothing(evidence: dict[str, Any]) 
     good = broken_at(10)
     with pytest.raises(Inconclusive):
         bool(replace(good, untouched=good.untouched._replace(**evidence)).estimate() >= 1)
+
+
+@pytest.mark.parametrize(("coherent_high", "outcome"), [(0.045, "pass"), (0.2, "inconclusive")])
+def test_beside_a_rate_that_left_some_noise_a_number_is_held_out_only_without_harm_in_its_coherent_answers(
+    coherent_high: float, outcome: str
+) -> None:
+    good = broken_at(100)
+    noisy = Try(0, 10, 3e-3, 0.95, 0.87, 0.99, 0.8, True, False, coherent_high)
+    found = replace(good, tries=(*good.tries[:4], noisy, *good.tries[4:]))
+    assert (found.estimate() >= 10).outcome.value == outcome
+    shown = {row["n"]: row["shows"] for row in breaking_records(found.to_dict())}
+    assert (shown[10] == "held out") is (outcome == "pass") and shown[5] == "held out"
+
+
+def test_harm_in_coherent_answers_leaves_noise_out_and_counts_what_cannot_be_told() -> None:
+    def answer(verdict: Verdict, coherent: bool | None, harm: Harm | None = None) -> Answer:
+        return Answer(ORIGIN, (verdict,), harm, 1, True, coherent)
+
+    rows = [
+        [answer(Verdict.COMPLIED, True, Harm.HARMFUL)],
+        [answer(Verdict.COMPLIED, False, Harm.HARMFUL)],
+        [answer(Verdict.REFUSED, None, Harm.HARMLESS)],
+        [answer(Verdict.UNSCORED, None, Harm.HARMFUL)],
+    ]
+    prompts = load_prompts("builtin-harmful", "harmful").head(4)
+    settings = Settings(judge="refusal")
+    read = state_measurement._Answers(prompts, prompts.head(0), None, rows, {}, settings, {})
+    found = read.coherent_harm(ORIGIN)
+    assert (found.value, found.n) == (1 / 3, 3) and found.high > 0.9, "one of three that could be read"
+    by_harm_judge = read._replace(settings=replace(settings, harm_judge="tiny-judge")).coherent_harm(ORIGIN)
+    assert (by_harm_judge.value, by_harm_judge.n) == (0.5, 4)
+
+
+def test_the_chart_calls_nothing_held_out_that_was_not_learnt() -> None:
+    rows = breaking_records(broken_at(5, learnt=False).to_dict())
+    assert [row["shows"] for row in rows] == ["held out", "neither", "neither", "broken"]
 
 
 def test_answers_that_are_noise_after_the_most_examples_say_nothing() -> None:
