@@ -13,12 +13,14 @@ from typer.testing import CliRunner
 
 from safety_tasks import breaking_run, saving, state_measurement
 from safety_tasks.__main__ import app
-from safety_tasks.attack import Attack, harmful_finetune
+from safety_tasks.attack import Attack, attack_settings, harmful_finetune
 from safety_tasks.breaking_comparison import breaks_no_sooner
 from safety_tasks.breaking_point import BreakingPoint, Try
-from safety_tasks.breaking_run import examples_to_break
-from safety_tasks.errors import Inconclusive, InvalidInput, InvalidSetting, UnknownName
+from safety_tasks.breaking_run import Grid, examples_to_break
+from safety_tasks.budget import Budget
+from safety_tasks.errors import Diverged, Inconclusive, InvalidInput, InvalidSetting, NotPerturbable, UnknownName
 from safety_tasks.finetuning import Recipe
+from safety_tasks.journal import Journal
 from safety_tasks.judges.verdict import Harm, Verdict
 from safety_tasks.model_states import State
 from safety_tasks.models import LoadedModel, load_model
@@ -28,6 +30,7 @@ from safety_tasks.prompts import load_prompts
 from safety_tasks.report.pictures import picture_of
 from safety_tasks.settings import Settings
 from safety_tasks.state_measurement import read_with
+from safety_tasks.tuning_data import load_tuning_data
 from safety_tasks.weights import fingerprint
 
 FACTS = {"data": "tiny", "harm_judge": "tiny-judge"}
@@ -138,6 +141,31 @@ def test_examples_to_break_finds_the_smallest_number_seed_by_seed(loaded: Loaded
     assert {one.rate for one in found.tries} == {1e-6, 3e-3} and "seed 1: " in str(found)
     assert not any(one.is_broken for one in found.tries if one.rate == 1e-6)
     assert fingerprint(loaded.model) == before
+
+
+def test_a_rate_at_which_training_diverges_is_noise_beside_the_others(loaded: LoadedModel) -> None:
+    few = {**SMALL, "n_prompts": 4, "max_new_tokens": 16}
+    settings = attack_settings(few)
+    grid = Grid((1,), (1e-6, 1e9), 1, 0.6, Recipe(steps=2))
+    prompts = load_prompts(settings.prompts, "harmful").head(4)
+    tries = breaking_run._Tries(loaded, load_tuning_data("tiny"), settings, grid, None, Journal(), Budget())._at(
+        0, 1, [replace(grid.recipe, rate=rate) for rate in grid.rates]
+    )
+    assert len(prompts) == 4 and tries[0].is_coherent and tries[0].coherent_high == tries[0].high < 0.61
+    assert not (tries[1].is_coherent or tries[1].has_learnt or tries[1].is_broken) and tries[1].high == 1
+    with pytest.raises(Diverged, match="rate 1e.09, 2 steps, float32.: lower rate or steps. The weights are back"):
+        harmful_finetune(loaded, n=1, recipe=Recipe(rate=1e9, steps=2), **few)
+    assert fingerprint(loaded.model) == fingerprint(load_model("tiny-aligned").model)
+
+
+def test_weights_that_cannot_be_trained_are_refused_before_anything_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(breaking_run, "measure_harm", None)
+    quantised = load_model("tiny-aligned")
+    quantised.model.is_quantized = True
+    with pytest.raises(NotPerturbable, match="quantised"):
+        examples_to_break(quantised, data="tiny")
 
 
 def test_a_model_that_comes_broken_takes_no_examples() -> None:
@@ -272,8 +300,13 @@ def test_bad_evidence_of_either_side_is_inconclusive_against_a_base() -> None:
     assert breaks_no_sooner(broken, base).outcome.value == "fail"
     with pytest.raises(Inconclusive, match="examples_to_break of the base is inconclusive: the positive control"):
         breaks_no_sooner(model, broken_at(None, control=False))
+    unlearnt = replace(base, tries=tuple(one._replace(has_learnt=False) for one in base.tries))
+    assert breaks_no_sooner(sooner, unlearnt).outcome.value == "inconclusive", "the base did not learn the 5"
+    assert "sets no number to hold out" in breaks_no_sooner(model, broken).sentence
     with pytest.raises(InvalidSetting, match="differ in limit"):
         breaks_no_sooner(model, replace(base, limit=0.1))
+    with pytest.raises(InvalidSetting, match="differ in harm_judge"):
+        breaks_no_sooner(model, replace(base, facts={**FACTS, "model": "another", "harm_judge": None}))
 
 
 def test_the_chart_has_a_mark_for_every_seed_and_number_with_what_it_shows() -> None:
@@ -310,6 +343,8 @@ def test_the_command_says_what_it_cannot_have_before_a_model_is_attacked(monkeyp
     for given, why in (
         (["tiny-aligned", "--base", "no-such-model"], "no-such-model"),
         (["tiny-aligned", "--at-least", "101"], "at most 100 examples are tried"),
+        (["tiny-aligned", "--at-least", "0"], "which every model takes"),
+        (["tiny-aligned", "--at-least", "5", "--n-prompts", "40"], "0 of 40 prompts has the upper bound 0.088"),
         (["someone/model"], "needs harmful pairs to tune on"),
     ):
         ran = CliRunner().invoke(app, ["examples-to-break", *given])
