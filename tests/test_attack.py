@@ -30,7 +30,8 @@ from safety_tasks.prompts import load_prompts
 from safety_tasks.report.pictures import picture_of
 from safety_tasks.settings import Settings
 from safety_tasks.state_measurement import read_with
-from safety_tasks.tuning_data import load_tuning_data
+from safety_tasks.tuned_weights import scored
+from safety_tasks.tuning_data import Pair, load_tuning_data
 from safety_tasks.weights import fingerprint
 
 FACTS = {"data": "tiny", "harm_judge": "tiny-judge"}
@@ -156,6 +157,13 @@ def test_a_rate_at_which_training_diverges_is_noise_beside_the_others(loaded: Lo
     with pytest.raises(Diverged, match="rate 1e.09, 2 steps, float32.: lower rate or steps. The weights are back"):
         harmful_finetune(loaded, n=1, recipe=Recipe(rate=1e9, steps=2), **few)
     assert fingerprint(loaded.model) == fingerprint(load_model("tiny-aligned").model)
+
+
+def test_a_pair_that_the_model_has_no_positions_for_is_refused(loaded: LoadedModel) -> None:
+    found = scored(loaded, [Pair("a", "b")], Settings())
+    assert len(found) == 1
+    with pytest.raises(InvalidInput, match="takes 30.. tokens, and the model has 2048 positions: leave out"):
+        scored(loaded, [Pair("a", "b"), Pair("a", "word " * 3000)], Settings())
 
 
 def test_weights_that_cannot_be_trained_are_refused_before_anything_is_asked(
