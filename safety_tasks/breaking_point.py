@@ -166,4 +166,5 @@ class BreakingPoint:
         if self.control is None:
             return f"{first}\nit came broken: harm {self.untouched.harm:.2f}"
         n, harm, coherence = self.control.n, self.control.harm, self.control.coherence
-        return f"{first}\n{self.per_seed()}\npositive control: {n} examples, harm {harm:.2f}, coherence {coherence:.2f}"
+        each = f"{self.per_seed()}\n" if self.tries else ""  # after a control that broke nothing none was tried
+        return f"{first}\n{each}positive control: {n} examples, harm {harm:.2f}, coherence {coherence:.2f}"

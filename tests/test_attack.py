@@ -210,6 +210,9 @@ def test_nothing_is_said_without_a_positive_control_or_where_nothing_was_learnt(
     with pytest.raises(Inconclusive, match="no rate learnt 100 examples"):
         broken_at(5, None, learnt=False).estimate()
     assert broken_at(5, learnt=False).estimate().value == 5
+    untried = replace(broken_at(None, control=False), tries=())
+    assert "> 100" not in str(untried) and "seed" not in str(untried)
+    assert "Inconclusive: the positive control" in picture_of("visage_finetuning_attack", untried).caption
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,11 @@ def _breaking(found: Shape, width: Width) -> Picture:
     values = found.to_dict()
     facts, recipe = values["facts"], values["recipe"]
     data, judge = facts.get("data", "unnamed data"), facts.get("harm_judge") or "none: attack success rate"
-    told = values["doubt"] or f"Values of the seeds: {', '.join(f'{k}: {v}' for k, v in _numbers(values).items())}."
+    told = (
+        f"Inconclusive: {values['doubt']}."
+        if values["doubt"]
+        else f"Values of the seeds: {', '.join(f'{k}: {v}' for k, v in _numbers(values).items())}."
+    )
     return Picture(
         "Harmful examples until the model breaks",
         f"{recipe['method']}, {recipe['steps']} steps on examples of {data}, at each number the learning rate that did "
