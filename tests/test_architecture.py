@@ -27,6 +27,9 @@ LEVELS = [
         "adapters",
         "merging",
         "models",
+        "revisions",
+        "loading_errors",
+        "probes",
         "chat",
         "template_control",
         "fingerprints",
@@ -35,10 +38,20 @@ LEVELS = [
         "calibrate",
         "training_runs",
     },
-    {"pristine", "perturbable", "weights", "checkpoints", "shared_weights", "parallel", "targets", "shapes"}
+    {
+        "pristine",
+        "perturbable",
+        "quantisation",
+        "weights",
+        "checkpoints",
+        "shared_weights",
+        "parallel",
+        "targets",
+        "shapes",
+    }
     | {"layer_groups", "worst_direction", "worst_points", "projections"},
     {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"}
-    | {"landscape_values", "verdict_grid", "interpolation", "plane", "capability", "skill_curve", "trajectory"}
+    | {"landscape_values", "verdict_grid", "shown", "interpolation", "plane", "capability", "skill_curve", "trajectory"}
     | {"rate_curves", "margin", "block_widths", "curtailment", "by_system_prompt", "worst_width", "stored_shapes"}
     | {"edge_cut", "edge_settling", "edge_search", "edge_scan", "refusal_gap"},
     {"noise_floor", "repeats"},
