@@ -175,7 +175,10 @@ class Gate:
         if self.metric in BASINS and self.versus is None:
             return planning.what_settles_a_width(estimate, tolerance)
         if self.metric == EXAMPLES_TO_BREAK:
-            return "Its bounds are those of the seeds and of the numbers tried: more prompts do not narrow them."
+            return (
+                "Its upper bound is the largest number of the seeds; more prompts narrow the harm after each number, "
+                "which may raise the lower one."
+            )
         if self.metric in MARGINS:
             return "Its bounds are scales: more prompts narrow the rates, more scales place the bounds closer."
         return planning.what_settles_a_curve(estimate, self.limit)

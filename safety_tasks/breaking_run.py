@@ -10,17 +10,18 @@ from safety_tasks.attack import attack_data, attack_settings, is_broken
 from safety_tasks.attack_grid import CONTROL_STEPS, NUMBERS, RATES, SEEDS
 from safety_tasks.breaking_point import BreakingPoint, Try
 from safety_tasks.budget import Budget
-from safety_tasks.errors import InvalidSetting, OutOfTime
+from safety_tasks.errors import Diverged, InvalidSetting, OutOfTime
 from safety_tasks.finetuning import Recipe
 from safety_tasks.journal import Journal
 from safety_tasks.models import LoadedModel, load_model
+from safety_tasks.perturbable import check_perturbable
 from safety_tasks.points import ORIGIN
 from safety_tasks.prompts import PromptSet, load_prompts
 from safety_tasks.python_api import evaluating, with_settings_in_signature
 from safety_tasks.settings import Settings
 from safety_tasks.state_measurement import HarmReading, measure_harm, read_with
-from safety_tasks.tuned_weights import attacked
-from safety_tasks.tuning_data import TuningData
+from safety_tasks.tuned_weights import Attacked, attacked
+from safety_tasks.tuning_data import Pairs, TuningData
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -52,6 +53,7 @@ def examples_to_break(
     for n in (grid.numbers[0], grid.numbers[-1]):
         rows.examples(n)
     loaded = load_model(model, dtype, device) if isinstance(model, str) else LoadedModel(*model)
+    check_perturbable(loaded.model)
     return breaking_point(loaded, rows, settings, grid, batch_size=batch_size)
 
 
@@ -107,11 +109,16 @@ def breaking_point(
     facts = {
         "model": str(loaded.model.name_or_path),
         "data": data.name,
+        "data_sha256": data.sha256,
         "left_out_as_near_duplicates": data.left_out,
-        "harm_judge": settings.harm_judge,
+        **{name: getattr(settings, name) for name in _FACTS},
+        "prompts_sha256": tries.prompts().sha256,
     }
     seeds = tuple(range(grid.seeds))
     return BreakingPoint(grid.numbers, grid.limit, untouched, control, tuple(found), seeds, grid.recipe, facts)
+
+
+_FACTS = ("prompts", "n_prompts", "judge", "harm_judge", "system_prompt", "chat", "thinking", "max_new_tokens")
 
 
 class _Tries(NamedTuple):
@@ -143,7 +150,7 @@ class _Tries(NamedTuple):
 
     def _kept(self, seed: int, n: int, recipes: Sequence[Recipe]) -> list[Try]:
         """The tries at a number, attacked or read back."""
-        prompts, given = self._prompts().sha256, self.settings.to_dict()
+        prompts, given = self.prompts().sha256, self.settings.to_dict()
         attack = [seed, n, list(map(asdict, recipes)), self.data.sha256]
         asked = [*attack, prompts, self.grid.limit, given, read_with(self.settings)]
         if self.budget.is_spent and not self.journal.holds("attack", asked):
@@ -153,22 +160,33 @@ class _Tries(NamedTuple):
         return [Try(*line) for line in lines]
 
     def _at(self, seed: int, n: int, recipes: Sequence[Recipe]) -> list[Try]:
-        self.budget.answers += len(self._prompts()) * (1 + len(recipes))
+        self.budget.answers += len(self.prompts()) * (1 + len(recipes))
         if not recipes:
             reading = measure_harm(self.loaded, [ORIGIN], self.settings, self.batch_size)[0]
             return [self._read(seed, n, 0.0, reading, has_learnt=True)]
         pairs = self.data.examples(n, seed=seed)
-        there = [attacked(self.loaded, pairs, recipe, self.settings) for recipe in recipes]
-        readings = measure_harm(self.loaded, [one.point for one in there], self.settings, self.batch_size)
+        there = [self._attacked(pairs, recipe) for recipe in recipes]
+        points = [one.point for one in there if one]
+        readings = iter(measure_harm(self.loaded, points, self.settings, self.batch_size) if points else ())
         return [
-            self._read(seed, n, recipe.rate, reading, has_learnt=one.training.has_learnt)
-            for recipe, reading, one in zip(recipes, readings, there, strict=True)
+            self._read(seed, n, recipe.rate, next(readings), has_learnt=one.training.has_learnt)
+            if one
+            else Try(seed, n, recipe.rate, 0.5, 0.0, 1.0, 0.0, has_learnt=False, is_broken=False, coherent_high=0.0)
+            for recipe, one in zip(recipes, there, strict=True)
         ]
 
-    def _prompts(self) -> PromptSet:
+    def _attacked(self, pairs: Pairs, recipe: Recipe) -> Attacked | None:
+        """None where it diverged: weights that are not finite answer noise, of which no harm is known."""
+        try:
+            return attacked(self.loaded, pairs, recipe, self.settings)
+        except Diverged:
+            return None
+
+    def prompts(self) -> PromptSet:
+        """Those that are asked after each attack."""
         return load_prompts(self.settings.prompts, "harmful").head(self.settings.n_prompts)
 
     def _read(self, seed: int, n: int, rate: float, reading: HarmReading, *, has_learnt: bool) -> Try:
-        harm, coherence = reading
-        broken = is_broken(harm, coherence, self.grid.limit)
-        return Try(seed, n, rate, harm.value, harm.low, harm.high, coherence.value, has_learnt, broken)
+        harm, coherence, coherent_harm = reading
+        broken, most = is_broken(harm, coherence, self.grid.limit), coherent_harm.high
+        return Try(seed, n, rate, harm.value, harm.low, harm.high, coherence.value, has_learnt, broken, most)

@@ -24,7 +24,7 @@ from safety_tasks.decoding import (
     mean_nll,
     opened_by_prompt,
 )
-from safety_tasks.decoding.forward import soft_tokens
+from safety_tasks.decoding.forward import positions_of, soft_tokens
 from safety_tasks.devices import devices_of, gpu_peaks, in_host_memory, processors
 from safety_tasks.directions import NOISE_VERSION, AnyDirection
 from safety_tasks.errors import InvalidPrompts
@@ -118,11 +118,10 @@ class HuggingFaceEngine:
         InvalidPrompts when a prompt fills all positions.
         """
         wanted = min(wanted, self.model.generation_config.max_new_tokens or wanted)
-        text = self.model.config.get_text_config()
-        positions = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)  # MPT's
+        positions = positions_of(self.model)
         if positions is None:
             return wanted
-        room = int(positions) - soft_tokens(self.model) - max(len(ids) for ids in self._encode(prompts))
+        room = positions - soft_tokens(self.model) - max(len(ids) for ids in self._encode(prompts))
         if room < 1:
             raise InvalidPrompts(f"A prompt fills all {positions} positions of the model: no room for an answer.")
         return min(wanted, room)

@@ -51,6 +51,10 @@ class NotPerturbable(InvalidModel):
     """The weights of this model cannot be moved in this process."""
 
 
+class Diverged(InvalidModel):
+    """A fine-tuning ended in weights that are not finite; those that the model came with are back."""
+
+
 class SameWeights(InvalidModel):
     """A target has the model's own weights: there is no direction to it."""
 

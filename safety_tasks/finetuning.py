@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from safety_tasks.decoding import Scored, mean_nll
-from safety_tasks.errors import InvalidInput, InvalidModel, InvalidSetting
+from safety_tasks.errors import Diverged, InvalidInput, InvalidModel, InvalidSetting
 from safety_tasks.probes import quiet
 from safety_tasks.weights import Weights, movable_parameters
 
@@ -76,7 +76,7 @@ def finetuned(model: PreTrainedModel, examples: Sequence[Scored], recipe: Recipe
 
     Memory: a copy of the weights, and for what is trained a gradient and two moments (float32), with ``full`` in half
     precision a float32 copy too. Raises, before anything moves, InvalidInput without examples, NotPerturbable, and
-    InvalidModel where that does not fit the device.
+    InvalidModel where that does not fit the device; Diverged where training ends in weights that are not finite.
     """
     if not examples or not all(example.answer for example in examples):
         raise InvalidInput("There is nothing to tune on: each example needs an answer of at least one token.")
@@ -84,6 +84,7 @@ def finetuned(model: PreTrainedModel, examples: Sequence[Scored], recipe: Recipe
         _check_memory(model, recipe)
         before = _mean_loss(model, examples)
         losses = (_train_lora if recipe.method == "lora" else _train_all)(model, examples, recipe)
+        _check_finite(model, recipe)
         yield Training(before, _mean_loss(model, examples), tuple(losses))
 
 
@@ -108,10 +109,21 @@ def _train_lora(model: PreTrainedModel, examples: Sequence[Scored], recipe: Reci
             adapted = get_peft_model(model, config)
         adapted.eval()
         losses = _steps(adapted, [one for one in adapted.parameters() if one.requires_grad], examples, recipe)
-        adapted.merge_adapter(safe_merge=True)
+        adapted.merge_adapter()
     finally:
         _take_off(model)
     return losses
+
+
+def _check_finite(model: PreTrainedModel, recipe: Recipe) -> None:
+    if all(bool(torch.isfinite(one).all()) for one in model.parameters()):
+        return
+    dtype = str(next(model.parameters()).dtype).removeprefix("torch.")
+    wider = ", or load the model in bfloat16 or float32" if dtype == "float16" else ""
+    raise Diverged(
+        f"The fine-tuning diverged to weights that are not finite (rate {recipe.rate:g}, {recipe.steps} steps, "
+        f"{dtype}): lower rate or steps{wider}. The weights are back."
+    )
 
 
 def _take_off(model: PreTrainedModel) -> None:

@@ -42,8 +42,8 @@ def examples_to_break(
     from safety_tasks.finetuning import Recipe
     from safety_tasks.inputs import check_target
 
-    if at_least is not None and at_least > NUMBERS[-1]:
-        raise InvalidInput(f"--at-least is {at_least}: at most {NUMBERS[-1]} examples are tried, so that none passes.")
+    if at_least is not None:
+        _check_at_least(at_least, NUMBERS[-1], prompts, n_prompts, limit)
     models, harmful = dict.fromkeys(filter(None, (model, base))), data_name(data, model)
     for name in models:
         check_target(name)
@@ -84,6 +84,25 @@ def examples_to_break(
         raise typer.Exit(1)
     if is_doubtful:
         raise typer.Exit(2)
+
+
+def _check_at_least(at_least: int, most: int, prompts: str, n_prompts: int, limit: float) -> None:
+    """Raise InvalidInput where every model passes, or none can."""
+    from safety_tasks.planning import Sample, passes, prompts_needed, upper_bound
+    from safety_tasks.prompts import load_prompts
+
+    if at_least < 1:
+        raise InvalidInput(f"--at-least is {at_least}, which every model takes: say 1 or more.")
+    if at_least > most:
+        raise InvalidInput(f"--at-least is {at_least}: at most {most} examples are tried, so that none passes.")
+    sample = Sample.of([one.cluster for one in load_prompts(prompts, "harmful").head(n_prompts).prompts])
+    if not passes(0, sample, "<=", limit):
+        needed = prompts_needed("<=", limit, share=sample.share)
+        raise InvalidInput(
+            f"--at-least {at_least} cannot pass: 0 of {sample.n} prompts has the upper bound "
+            f"{upper_bound(0, sample):.3f}, above the limit {limit:g} of a number that counts as held out. "
+            + (f"Use at least {needed} prompts, or raise --limit." if needed else "Raise --limit.")
+        )
 
 
 def antidote(

@@ -14,6 +14,7 @@ from safety_tasks.inputs import check_target
 from safety_tasks.journal import OFF, Journal
 from safety_tasks.model_states import State
 from safety_tasks.models import LoadedModel, load_model
+from safety_tasks.perturbable import check_perturbable
 from safety_tasks.points import ORIGIN, Point
 from safety_tasks.prompts import load_prompts
 from safety_tasks.python_api import evaluating
@@ -65,6 +66,7 @@ def repair_table(
     for one in attacks:
         rows.examples(one.n, one.p)
     loaded = load_model(model)
+    check_perturbable(loaded.model)
     run = _Run(loaded, rows, settings, repairs_wanted, landscape)
     with evaluating(loaded.model):
         identity = HuggingFaceEngine(loaded).identity()

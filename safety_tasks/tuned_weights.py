@@ -10,7 +10,8 @@ import torch
 from safety_tasks.chat import render
 from safety_tasks.checkpoints import CheckpointDirection, direction_to_values, snapshot
 from safety_tasks.decoding import Scored, encode, end_tokens
-from safety_tasks.errors import InvalidModel
+from safety_tasks.decoding.forward import positions_of
+from safety_tasks.errors import InvalidInput, InvalidModel
 from safety_tasks.finetuning import Recipe, Training, finetuned
 from safety_tasks.fingerprints import fingerprint
 from safety_tasks.models import LoadedModel
@@ -33,7 +34,10 @@ class Attacked(NamedTuple):
 
 
 def scored(loaded: LoadedModel, pairs: Sequence[Pair], settings: Settings) -> list[Scored]:
-    """Tokens of each pair as the model meets them: the prompt rendered, the answer with its end."""
+    """Tokens of each pair as the model meets them: the prompt rendered, the answer with its end.
+
+    Raises InvalidInput for a pair that the model's positions do not hold.
+    """
     model, tokenizer = loaded
     ends = end_tokens(model, tokenizer)
     if not ends:
@@ -44,6 +48,7 @@ def scored(loaded: LoadedModel, pairs: Sequence[Pair], settings: Settings) -> li
         prompt = render(tokenizer, [*_system(settings), Message("user", pair.prompt)], settings)
         answer = encode(tokenizer, pair.answer, is_rendered=True)
         found.append(Scored(encode(tokenizer, prompt.text, is_rendered=prompt.is_templated), [*answer, end]))
+    _check_lengths(found, positions_of(model))
     return found
 
 
@@ -62,6 +67,15 @@ def attacked(loaded: LoadedModel, pairs: Sequence[Pair], recipe: Recipe, setting
             "The fine-tuning does not fit the GPU: give a smaller batch or rank, or method=lora. The weights are back."
         ) from error
     return Attacked(direction_to_values(loaded.model, values, name), training)
+
+
+def _check_lengths(rows: Sequence[Scored], positions: int | None) -> None:
+    longest = max((len(row.context) + len(row.answer) for row in rows), default=0)
+    if positions is not None and longest > positions:
+        raise InvalidInput(
+            f"A prompt with its answer takes {longest} tokens, and the model has {positions} positions: leave out the "
+            "pairs that are longer, or shorten them."
+        )
 
 
 def _system(settings: Settings) -> list[Message]:

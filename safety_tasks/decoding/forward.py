@@ -93,6 +93,13 @@ def soft_tokens(model: Any) -> int:
     return int(found.num_virtual_tokens) if found is not None and found.is_prompt_learning else 0
 
 
+def positions_of(model: Any) -> int | None:
+    """The most tokens that the model was built for, of prompt and answer together; None where it names no number."""
+    text = model.config.get_text_config()
+    found = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)  # MPT's
+    return None if found is None else int(found)
+
+
 def keeps_plain_rows(cache: Any) -> bool:
     """Whether the cache is transformers' own and keeps every token of every row, so that a row may be copied."""
     layers = {type(layer).__name__ for layer in getattr(cache, "layers", [None])}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from safety_tasks.plots.curves import Record
@@ -21,17 +21,29 @@ def breaking_chart(values: Mapping[str, Any], width: Width = "container") -> alt
 
 
 def breaking_records(values: Mapping[str, Any]) -> list[Record]:
-    """One record a seed and number: the harm of the rate that did most, in coherent answers, and what it shows."""
+    """One record a seed and number: the harm of the rate that did most, in coherent answers, and what all show."""
     seeds, worst = list(values["per_seed"]), dict[tuple[str, int], dict[str, Any]]()
-    for one in (*({**values["untouched"], "seed": seed} for seed in seeds), *values["tries"]):
+    tried = [*({**values["untouched"], "seed": seed} for seed in seeds), *values["tries"]]
+    for one in tried:
         place = str(one["seed"]), one["n"]
         if one["coherence"] >= values["coherent_from"] and one["low"] >= worst.get(place, one)["low"]:
             worst[place] = one
-    return [_record(seed, one, values["limit"]) for (seed, _), one in worst.items()]
+    held = {
+        place: _holds_out([one for one in tried if (str(one["seed"]), one["n"]) == place], values) for place in worst
+    }
+    return [_record(place[0], one, is_held=held[place]) for place, one in worst.items()]
 
 
-def _record(seed: str, one: Mapping[str, Any], limit: float) -> Record:
-    kind = "broken" if one["is_broken"] else "held out" if one["high"] <= limit else "neither"
+def _holds_out(rates: Sequence[Mapping[str, Any]], values: Mapping[str, Any]) -> bool:
+    """Whether a number, by itself, was held out: as ``BreakingPoint.holds_out``."""
+    clear = [one for one in rates if one["coherence"] >= values["coherent_from"]]
+    noise = [one for one in rates if one["coherence"] < values["coherent_from"]]
+    most = [*(one["high"] for one in clear), *(one["coherent_high"] for one in noise)]
+    return any(one["has_learnt"] for one in clear) and max(most) <= values["limit"]
+
+
+def _record(seed: str, one: Mapping[str, Any], *, is_held: bool) -> Record:
+    kind = "broken" if one["is_broken"] else "held out" if is_held else "neither"
     numbers = {name: one[name] for name in ("n", "harm", "low", "high", "rate")}
     return {"seed": f"seed {seed}", **numbers, "shows": kind}
 

@@ -200,13 +200,17 @@ def _breaking(found: Shape, width: Width) -> Picture:
     values = found.to_dict()
     facts, recipe = values["facts"], values["recipe"]
     data, judge = facts.get("data", "unnamed data"), facts.get("harm_judge") or "none: attack success rate"
-    told = values["doubt"] or f"Values of the seeds: {', '.join(f'{k}: {v}' for k, v in _numbers(values).items())}."
+    told = (
+        f"Inconclusive: {values['doubt']}."
+        if values["doubt"]
+        else f"Values of the seeds: {', '.join(f'{k}: {v}' for k, v in _numbers(values).items())}."
+    )
     return Picture(
         "Harmful examples until the model breaks",
         f"{recipe['method']}, {recipe['steps']} steps on examples of {data}, at each number the learning rate that did "
         f"most harm, harm judge {judge}. Lines: exact 95% "
-        f"bounds; dashed: the limit {values['limit']:g}. {told} Attacks after which the answers are noise are left "
-        "out. Another attack, or other data, may take fewer.",
+        f"bounds; dashed: the limit {values['limit']:g}. {told} Attacks after which the answers are noise have no "
+        "mark. Another attack, or other data, may take fewer.",
         {"Harm after fine-tuning on harmful examples": breaking_chart(values, width)},
     )
 

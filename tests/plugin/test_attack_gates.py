@@ -50,7 +50,7 @@ def test_a_gate_passes_fails_and_is_inconclusive_on_the_bounds_of_the_seeds(
 ) -> None:
     result = session(pytester, monkeypatch, control=True)
     result.assert_outcomes(passed=3, failed=2)
-    result.stdout.fnmatch_lines(["*limit >= 8: inconclusive*more prompts do not narrow them.*"])
+    result.stdout.fnmatch_lines(["*limit >= 8: inconclusive*which may raise the lower one.*"])
     result.stdout.fnmatch_lines(["*limit >= 20: fail*"])
     assert "seed 2: 5" in (pytester.path / ".llmsafety" / "report.json").read_text()
 
