@@ -28,6 +28,7 @@ from safety_tasks.repeats import repeated
 from safety_tasks.sampling import Draw
 from safety_tasks.settings import Settings
 from safety_tasks.shared_weights import bring
+from safety_tasks.workers.hiring import refuse_processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -73,6 +74,7 @@ def install() -> None:
 def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
     """The answers to each request's question at each of its points, in order."""
     questions: list[Question] = [request.args[1] for request in requests]
+    refuse_processes(questions[0].settings, int(getattr(lm, "world_size", 1)))
     engine = engine_of(lm)
     if isinstance(engine, TextEngine) and any(point != ORIGIN for q in questions for point in q.points):
         raise NotPerturbable(
