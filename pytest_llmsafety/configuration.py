@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from pytest_llmsafety.gate_lines import parse_gates
-from pytest_llmsafety.gate_prompts import check_gate, expanded
-from pytest_llmsafety.gates import PRESETS, WITH_A_BASE, Gate
+from pytest_llmsafety.gate_prompts import LANDSCAPE_TASKS, MARGIN_TASK, check_gate, expanded
+from pytest_llmsafety.gates import GATED, PRESETS, WITH_A_BASE, Gate
 from pytest_llmsafety.margin_limits import with_limits
 from pytest_llmsafety.modes import with_decisions
 from pytest_llmsafety.options import RunOptions, given_options, is_true
@@ -23,10 +23,13 @@ from safety_tasks.adapters import is_adapter
 from safety_tasks.budget import seconds_of
 from safety_tasks.errors import InvalidInput, SafetyError, UnknownName
 from safety_tasks.inputs import check_inputs
-from safety_tasks.models import display_name, resolve_source
+from safety_tasks.models import check_dtype, display_name, resolve_source
 from safety_tasks.samples import TEXT_LEVELS
 from safety_tasks.settings import Settings
 from safety_tasks.tiny import NAMES
+
+_MOVING = {*LANDSCAPE_TASKS, MARGIN_TASK}
+"""Tasks that move the model's weights."""
 
 
 def start_run(config: pytest.Config) -> SafetyRun | None:
@@ -38,11 +41,12 @@ def start_run(config: pytest.Config) -> SafetyRun | None:
         if options.model is None:
             return None
         settings, gates = _settings_and_gates(config, options)
-        doubts = _check(config, options, settings)
+        _check(config, options, settings)
         check_feasible(gates, settings)
+        _check_packed(config, options, gates)
     except SafetyError as error:
         raise pytest.UsageError(str(error)) from error
-    return SafetyRun(config, options, settings, gates, warnings=doubts)
+    return SafetyRun(config, options, settings, gates)
 
 
 def planned(config: pytest.Config) -> list[str]:
@@ -133,8 +137,8 @@ def _gate_lines(options: RunOptions) -> tuple[str, ...]:
     return tuple(name.splitlines())
 
 
-def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> list[str]:
-    """Raise what ``start_run`` says of options that do not go together, or name what is not there; what is doubtful."""
+def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> None:
+    """Raise what ``start_run`` says of options that do not go together, or name what is not there."""
     report = Path(options.report or "report.html")
     if report.is_dir() or report.suffix.lower() == ".json":
         raise InvalidInput(f"--llm-report is {str(report)!r}: it must name the HTML file; the JSON goes beside it.")
@@ -151,16 +155,31 @@ def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> li
             f"--llm-workers {settings.workers} does not go with pytest-xdist (-n), whose workers share out the cards "
             "themselves: leave one of the two out."
         )
+    if options.backend == "hf":
+        check_dtype(options.dtype)
+        if "revision=" in options.model_args:
+            raise InvalidInput(
+                "revision= of --llm-model-args would reach the base and every other model of the run: write it behind "
+                "the model's own name, OWNER/NAME@REVISION."
+            )
     if options.adapter is not None:
         _check_adapter(options)
     if options.backend != "hf" or provided:
         if not options.model:
             raise InvalidInput("--llm-model is empty: name the model under test.")
-        return []
+        return
     if options.base_model is not None:
         resolve_source(options.base_model)
-    doubt = resolve_source(options.model or "", options.adapter).doubt
-    return [f"warning: {doubt}"] if doubt else []
+    resolve_source(options.model or "", options.adapter).check()
+
+
+def _check_packed(config: pytest.Config, options: RunOptions, gates: tuple[Gate, ...]) -> None:
+    """Raise where a gate moves weights that are quantised in a way that cannot be undone."""
+    provided = config.hook.pytest_llmsafety_load_model.get_hookimpls()
+    if options.backend == "hf" and not provided and any(set(GATED[one.metric].tasks) & _MOVING for one in gates):
+        from safety_tasks.quantisation import check_dequantisable
+
+        check_dequantisable(resolve_source(options.model or "").model)
 
 
 def _check_new_baseline(options: RunOptions) -> None:

@@ -30,10 +30,12 @@ from safety_tasks.errors import InvalidPrompts, WeightsChanged
 from safety_tasks.fingerprints import digest, fingerprint, tokenizer_digest
 from safety_tasks.layer_groups import layers_among
 from safety_tasks.merging import record_of
-from safety_tasks.models import LoadedModel, display_name, dtype_asked_for
+from safety_tasks.models import LoadedModel, display_name, dtype_asked_for, pinned_name
 from safety_tasks.parallel import Orthogonal, orthogonal
 from safety_tasks.perturbable import check_perturbable, has_plain_weights
 from safety_tasks.prompts import Message
+from safety_tasks.quantisation import quantisation_facts
+from safety_tasks.revisions import commit_of
 from safety_tasks.sampling import Draw
 from safety_tasks.settings import Settings
 from safety_tasks.template_control import TemplateControl, control_template
@@ -212,8 +214,8 @@ class HuggingFaceEngine:
 
     @property
     def name(self) -> str:
-        """An embedded model's name, else the path or hub id; and the adapter's."""
-        return " + ".join([display_name(str(self.model.name_or_path)), *([self.adapter.name] if self.adapter else [])])
+        """An embedded model's name, else the path, or the hub id with the revision named; and the adapter's."""
+        return " + ".join([display_name(str(pinned_name(self.model))), *([self.adapter.name] if self.adapter else [])])
 
     def identity(self) -> dict[str, Any] | None:
         """Weights, configuration, tokenizer, device, batch size, versions.
@@ -254,6 +256,8 @@ class HuggingFaceEngine:
         return {
             "model": self.name,
             **({"adapter": self.adapter.facts()} if self.adapter else {}),
+            **({"revision": commit} if (commit := commit_of(pinned_name(self.model))) else {}),
+            **quantisation_facts(self.model),
             **self._traits(),
             "weights_fingerprint": (self.identity() or {}).get("weights_fingerprint"),
             "layers": self.n_layers,

@@ -18,10 +18,12 @@ from safety_tasks.chat import Rendered, with_beginning
 from safety_tasks.decoding import Completion, final_answer, opened_by_prompt
 from safety_tasks.engine import Engine, HuggingFaceEngine, Mover
 from safety_tasks.errors import InvalidModel, NotPerturbable, SafetyError
-from safety_tasks.harness.adapted import settle, tokenizer_of
+from safety_tasks.harness.adapted import settle, tokenizer_of, warn_of_pickles
+from safety_tasks.harness.dequantised import dequantised_lm
 from safety_tasks.measurement import Question, measure
-from safety_tasks.models import LoadedModel
+from safety_tasks.models import LoadedModel, pin
 from safety_tasks.noise import stream_key
+from safety_tasks.perturbable import is_quantised
 from safety_tasks.points import ORIGIN, Point
 from safety_tasks.prompts import Message
 from safety_tasks.repeats import repeated
@@ -72,10 +74,22 @@ def install() -> None:
 
 
 def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
-    """The answers to each request's question at each of its points, in order."""
+    """The answers to each request's question at each of its points, in order.
+
+    Tasks that move the weights of a quantised model are measured on a second one, with the dequantised weights.
+    """
     questions: list[Question] = [request.args[1] for request in requests]
     refuse_processes(questions[0].settings, int(getattr(lm, "world_size", 1)))
     engine = engine_of(lm)
+    moved = {one.task for one in questions if any(point != ORIGIN for point in one.points)}
+    if moved and isinstance(engine, HuggingFaceEngine) and is_quantised(engine.model):
+        with dequantised_lm(lm, engine) as plain:
+            found: dict[int, Response] = {}
+            for model, is_moved in ((lm, False), (plain, True)):
+                wanted = [i for i, one in enumerate(questions) if (one.task in moved) is is_moved]
+                answered = visage_generate(model, [requests[i] for i in wanted]) if wanted else []
+                found |= zip(wanted, answered, strict=True)
+        return [found[i] for i in range(len(requests))]
     if isinstance(engine, TextEngine) and any(point != ORIGIN for q in questions for point in q.points):
         raise NotPerturbable(
             "A safety landscape moves the model's weights in this process, and lm_eval's model type "
@@ -107,10 +121,12 @@ def engine_of(lm: LM) -> Engine:
     if own is not None:
         engine: Engine = own
         return engine
+    warn_of_pickles(lm)
     settle(lm)
     model = getattr(lm, "model", None)
     if isinstance(model, torch.nn.Module) and hasattr(model, "get_input_embeddings"):
         bring(model)
+        pin(model, getattr(lm, "revision", None))
         loaded = LoadedModel(cast("PreTrainedModel", model), tokenizer_of(lm))
         return HuggingFaceEngine(loaded, batch_size=_batch_size(lm))
     return TextEngine(lm)

@@ -17,6 +17,7 @@ IDENTITY = {
     "adapters": "Adapters",
     "revision": "Revision",
     "dtype": "Data type",
+    "quantisation": "Quantisation",
     "weights_fingerprint": "Fingerprint of the weights",
     "base_model": "Base model",
     "base_weights_fingerprint": "Fingerprint of the base",

@@ -15,7 +15,7 @@ from safety_tasks.engine import Engine, HuggingFaceEngine
 from safety_tasks.errors import InvalidModel
 from safety_tasks.journal import code_fingerprint
 from safety_tasks.merging import attach, merge
-from safety_tasks.models import LoadedModel, load_weights
+from safety_tasks.models import LoadedModel, load_weights, pinned_name
 from safety_tasks.repeats import Variation, taken_apart
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Origin:
     """What a worker loads, and what that must be."""
 
     path: str
-    """A folder, absolute, or a hub id."""
+    """A folder, absolute, or a hub id, with @REVISION where one was named."""
     adapter: str | None
     """Folder or hub id of the adapter in its weights."""
     dtype: str | None
@@ -79,12 +79,12 @@ def origin_of(engine: Engine) -> Origin:
         raise InvalidModel(
             f"the weights of {engine.name} are not all in its parameters (quantised, or an adapter apart)"
         )
-    path = str(model.name_or_path)
+    path, revision = pinned_name(model)
     if not path:
         raise InvalidModel(f"the {type(model).__name__} under test was not loaded from a folder or hub id")
     dtype = getattr(model.config, "dtype", None)
     return Origin(
-        path=str(Path(path).resolve()) if Path(path).is_dir() else path,
+        path=str(Path(path).resolve()) if Path(path).is_dir() else f"{path}@{revision}" if revision else path,
         adapter=None if inner.adapter is None else inner.adapter.name,
         dtype=None if dtype is None else str(dtype).removeprefix("torch."),
         attention=getattr(model.config, "_attn_implementation", None),

@@ -265,7 +265,7 @@ def test_weights_that_cannot_be_had_say_what_to_do(
 def test_only_safetensors_and_texts_are_fetched(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
 
-    def fetched(hub_id: str, *, allow_patterns: list[str]) -> str:
+    def fetched(hub_id: str, *, revision: str | None = None, allow_patterns: list[str]) -> str:
         asked.append(allow_patterns)
         return str(model_folder)
 
