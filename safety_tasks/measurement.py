@@ -144,7 +144,8 @@ class _Run:
         known = [(p, asked) for p, asked in self.asked_at.items() if p == ORIGIN or not budget.is_at_origin_only]
         jobs = [job for p, asked in known for job in answerer.missing(self.place(p), self.wanted(asked))]
         planned = {made: point for point, made in self.made.items()}
-        return helped(answerer, jobs, planned, self.questions[0].settings, lambda: not budget.is_spent)
+        workers = self.questions[0].settings.workers if self.questions else "1"
+        return helped(answerer, jobs, planned, workers, lambda: not budget.is_spent)
 
     def visits(self) -> Iterator[tuple[Point, list[int]]]:
         """Where which questions are asked: all that is known before, then what plans choose by the answers so far."""

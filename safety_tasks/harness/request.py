@@ -79,7 +79,8 @@ def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
     Tasks that move the weights of a quantised model are measured on a second one, with the dequantised weights.
     """
     questions: list[Question] = [request.args[1] for request in requests]
-    refuse_processes(questions[0].settings, int(getattr(lm, "world_size", 1)))
+    for question in questions[:1]:
+        refuse_processes(question.settings, int(getattr(lm, "world_size", 1)))
     engine = engine_of(lm)
     moved = {one.task for one in questions if any(point != ORIGIN for point in one.points)}
     if moved and isinstance(engine, HuggingFaceEngine) and is_quantised(engine.model):

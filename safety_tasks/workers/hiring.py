@@ -41,20 +41,21 @@ def helped(
     answerer: Answerer,
     jobs: Sequence[Job],
     planned: Mapping[Point, Point],
-    settings: Settings,
+    workers: str,
     may_begin: Callable[[], bool],
 ) -> Iterator[Callable[[], dict[str, int]]]:
     """The context in which workers answer jobs ahead of the answerer; yields what tells the facts of it.
 
-    ``planned``: made points with what they were made of. ``may_begin``: whether there is time for another job. Raises
-    InvalidSetting where there are fewer cards than workers, and InvalidModel where they cannot have the model.
+    ``planned``: made points with what they were made of; ``workers``: the setting. ``may_begin``: whether there is
+    time for another job. Raises InvalidSetting where there are fewer cards than workers, and InvalidModel where they
+    cannot have the model.
     """
-    origin = _origin(answerer.engine, settings.workers)
+    origin = _origin(answerer.engine, workers)
     jobs = [job for job in jobs if not isinstance(planned.get(job.point, job.point).direction, WorstFor)]
     with ExitStack() as stack:
         found = Hires([], 1)
         if origin is not None and len(jobs) > 1:
-            found = stack.enter_context(_hires(answerer.engine, origin, settings.workers))
+            found = stack.enter_context(_hires(answerer.engine, origin, workers))
         hires = found.workers[: len(jobs) - 1]
         if origin is None or not hires:
             yield dict
