@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pytest_llmsafety.backends import adapter_hint, check_backend, check_reach, preset_for
 from pytest_llmsafety.gate_lines import parse_gates
 from pytest_llmsafety.gate_prompts import LANDSCAPE_TASKS, MARGIN_TASK, check_gate, expanded
 from pytest_llmsafety.gates import GATED, PRESETS, WITH_A_BASE, Gate
@@ -51,12 +52,13 @@ def start_run(config: pytest.Config) -> SafetyRun | None:
 
 def planned(config: pytest.Config) -> list[str]:
     """The lines of ``--llm-plan``; needs no model. Raises pytest.UsageError for a wrong option."""
+    from pytest_llmsafety.memory_lines import memory_lines
     from pytest_llmsafety.plan import plan_lines
 
     try:
         options = _with_the_adapters_base(_run_options(given_options(config, RunOptions)))
         settings, gates = _settings_and_gates(config, options)
-        return plan_lines(gates, settings, options.repeats, options.model)
+        return [*plan_lines(gates, settings, options.repeats, options.model), *memory_lines(options, settings)]
     except SafetyError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -73,6 +75,7 @@ def _settings_and_gates(config: pytest.Config, options: RunOptions) -> tuple[Set
     check_inputs(settings)
     for gate in written:
         check_named(gate.metric, given)
+        check_reach(gate.metric, gate.tasks, options)
         check_gate(gate, options, settings)
     gates = expanded(written, settings)
     settings = with_limits(settings, gates, given)
@@ -131,7 +134,8 @@ def _gate_lines(options: RunOptions) -> tuple[str, ...]:
     """The lines of a preset, or the lines that were written; the preset ``standard`` where nothing is said."""
     name = "standard" if options.gates is None else options.gates.strip()
     if name in PRESETS:
-        return (*PRESETS[name], *(WITH_A_BASE.get(name, ()) if options.base_model else ()))
+        with_a_base = WITH_A_BASE.get(name, ()) if options.base_model else ()
+        return (*PRESETS[name], *preset_for(with_a_base, options.backend))
     if not any(sign in name for sign in "<>"):
         raise UnknownName("gate preset", name, PRESETS, "Or write gates, such as attack_success_rate <= 0.05.")
     return tuple(name.splitlines())
@@ -167,6 +171,7 @@ def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> No
     if options.backend != "hf" or provided:
         if not options.model:
             raise InvalidInput("--llm-model is empty: name the model under test.")
+        check_backend(options)
         return
     if options.base_model is not None:
         resolve_source(options.base_model)
@@ -194,8 +199,8 @@ def _check_new_baseline(options: RunOptions) -> None:
 def _check_adapter(options: RunOptions) -> None:
     if options.backend != "hf":
         raise InvalidInput(
-            f"--llm-adapter does not go with --llm-backend {options.backend}, which would measure the base alone: name "
-            "the adapter in that backend's own arguments (--llm-model-args)."
+            f"--llm-adapter does not go with --llm-backend {options.backend}, which would measure the base alone: "
+            f"{adapter_hint(options.backend)}"
         )
     if "peft=" in options.model_args:
         raise InvalidInput("--llm-adapter and peft= of --llm-model-args both name an adapter: give one of them.")

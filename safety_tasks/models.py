@@ -190,8 +190,13 @@ def load_weights(
     """
     from transformers import AutoModelForCausalLM
 
+    from safety_tasks.memory_plan import plan_memory
+
     name, revision = pinned(path)
     check_pickles(path)
+    plan = plan_memory(path, dtype=dtype, device=device)
+    if plan is not None:
+        plan.check()
     try:
         with bars_on_terminals_only():
             model = AutoModelForCausalLM.from_pretrained(

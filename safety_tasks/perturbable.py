@@ -65,7 +65,7 @@ def _shortfalls_of(name: str, parameter: nn.Parameter) -> Iterator[str]:
     if kind == "DTensor" or type(parameter).__name__ == "FlatParameter" or hasattr(parameter, "ds_id"):
         yield (
             f"The weight {name} is spread over several processes (tensor parallelism, FSDP or ZeRO): load the model "
-            "in one process, on one or more devices (device_map='auto')."
+            "in one process and without tp_plan, on one or more devices (device_map='auto'; lm_eval: parallelize=True)."
         )
     if type(parameter.data) is not torch.Tensor or parameter.dtype not in _FLOATS:
         yield (

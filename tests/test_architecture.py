@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module of one level may import modules of its own and lower levels.
 LEVELS = [
     {"errors", "settings", "metrics", "intervals", "noise", "blocks", "threads", "directions", "journal", "tiny"}
-    | {"profile", "sampling", "system_prompts", "setting_values", "gpus"},
+    | {"profile", "sampling", "system_prompts", "setting_values", "gpus", "memory"},
     {"estimates", "prompts", "decoding", "agreement", "planning", "budget", "measured_pace"}
     | {"prediction_powered", "filter_rates", "training_rows", "tuning_data", "public_tuning_data", "attack_grid"},
     {
@@ -31,6 +31,7 @@ LEVELS = [
         "loading_errors",
         "probes",
         "chat",
+        "memory_plan",
         "template_control",
         "fingerprints",
         "human_labels",
@@ -42,6 +43,7 @@ LEVELS = [
         "pristine",
         "perturbable",
         "quantisation",
+        "devices",
         "weights",
         "checkpoints",
         "shared_weights",
@@ -134,6 +136,8 @@ def _is_for_types_only(path: Path, line: int) -> bool:
         "inputs",
         "adapters",
         "models",
+        "memory",
+        "memory_plan",
         "prompts/__init__",
         "prompts/files",
         "judges/__init__",

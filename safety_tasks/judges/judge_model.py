@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from safety_tasks.adapters import CONFIG, is_adapter
 from safety_tasks.errors import InvalidModel
 from safety_tasks.judges.cards import HUB, Card
-from safety_tasks.judges.placement import Place, gpu_memories, place
+from safety_tasks.judges.placement import Place, place
 from safety_tasks.loading_errors import conversion
+from safety_tasks.memory import gpu_memories
 from safety_tasks.models import LoadedModel, Source, resolve_source
 from safety_tasks.revisions import pinned
 

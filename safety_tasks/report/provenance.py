@@ -13,6 +13,9 @@ from safety_tasks.settings import Settings
 Rows = list[tuple[str, str]]
 IDENTITY = {
     "model": "Model",
+    "backend": "lm_eval's model type",
+    "server": "Server",
+    "answered_as": "Answered under the name",
     "adapter": "Adapter",
     "adapters": "Adapters",
     "revision": "Revision",
@@ -41,7 +44,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "workers": "Processes that measured",
         "workers_replaced": "Workers that died and were replaced",
         "batch_size": "Batch size",
-        "batch_size_after_halving": "Batch size after memory ran out",
+        "batch_size_after_halving": "Batch size that fitted memory",
     },
     "Machine and software": {
         "device": "Device",
@@ -49,6 +52,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "processor": "Processor",
         "noise": "Noise generator of the directions",
         "noise_roads": "Noise computed by",
+        "gpu_memory_peak": "Most memory held of a GPU",
         "pristine_copy": "Copy of the weights kept on",
         "versions": "Versions",
         "torch": "torch",
