@@ -19,6 +19,7 @@ from pytest_llmsafety.modes import with_decisions
 from pytest_llmsafety.options import RunOptions, given_options, is_true
 from pytest_llmsafety.run import SafetyRun
 from pytest_llmsafety.targets import check_named, with_base_as_target
+from pytest_llmsafety.workers import is_controller, is_worker
 from safety_tasks.adapters import is_adapter
 from safety_tasks.budget import seconds_of
 from safety_tasks.errors import InvalidInput, SafetyError, UnknownName
@@ -153,6 +154,11 @@ def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> No
             "computation. Give a larger batch size, or leave one of the two out."
         )
     provided = config.hook.pytest_llmsafety_load_model.get_hookimpls()
+    if settings.workers not in ("1", "auto") and (is_worker(config) or is_controller(config)):
+        raise InvalidInput(
+            f"--llm-workers {settings.workers} does not go with pytest-xdist (-n), whose workers share out the cards "
+            "themselves: leave one of the two out."
+        )
     if options.backend == "hf":
         check_dtype(options.dtype)
         if "revision=" in options.model_args:

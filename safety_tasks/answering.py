@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol
 
 from safety_tasks.chat import Rendered
 from safety_tasks.decoding import Completion
@@ -49,11 +49,49 @@ def answer(
     return engine.sample(prompts, budget, stops, draw)
 
 
+class Batch(NamedTuple):
+    """Prompts that are generated together: of one token limit, the same stop strings and the same draw."""
+
+    prompts: tuple[Rendered, ...]
+    max_new_tokens: int
+    stop_strings: tuple[str, ...]
+    draw: Draw | None
+
+
+class Job(NamedTuple):
+    """A batch at a point: what is answered, journaled and handed to a worker as a whole."""
+
+    point: Point
+    """With its direction made."""
+    batch: Batch
+
+    @property
+    def asked(self) -> list[Any]:
+        """What identifies it in the journal."""
+        prompts, budget, stops, draw = self.batch
+        asked: list[Any] = [self.point.identity(), [(one.text, one.is_templated) for one in prompts], budget, stops]
+        return [*asked, draw._asdict()] if draw else asked
+
+
+class Helper(Protocol):
+    """Others that answer the same jobs ahead of this process."""
+
+    def answers(self, job: Job, here: Callable[[Job], list[Any]]) -> list[Any]:
+        """The plain completions of a job, from whoever has it first; ``here`` answers one in this process."""
+
+    def has(self, job: Job) -> bool:
+        """Whether another has answered it already, and ``answers`` was not asked for it yet."""
+
+    def will_have(self, jobs: Sequence[Job]) -> bool:
+        """Whether others have answered all of these; those that are under way are waited for."""
+
+
 class Answerer:
     """Moves the model only when something must be generated."""
 
     def __init__(self, engine: Engine, journal: Journal, mover: Mover | None) -> None:
         self.engine, self.journal, self.mover = engine, journal, mover
+        self.helper: Helper | None = None
         self._at: Point | None = None
         self.ended_early = 0
         """Answers that ended at a stop string, before the token limit."""
@@ -63,35 +101,50 @@ class Answerer:
     def answers(self, point: Point, wanted: Sequence[tuple[Ask, tuple[str, ...]]]) -> dict[Ask, Completion]:
         """A completion for each prompt; one that is asked with different stop strings is answered to its end."""
         found: dict[Ask, Completion] = {}
-        for (budget, strings, draw), asks in _batches(wanted).items():
-            batch = self._batch(point, [ask.prompt for ask in asks], budget, strings, draw)
-            found.update(zip(asks, batch, strict=True))
-            self._count_early(batch, budget, strings)
+        for job, asks in _jobs(point, wanted):
+            plain = self.helper.answers(job, self._measured) if self.helper else self._measured(job)
+            completions = [Completion.from_dict(fields) for fields in plain]
+            found.update(zip(asks, completions, strict=True))
+            self._count_early(completions, job.batch)
         return found
+
+    def missing(self, point: Point, wanted: Sequence[tuple[Ask, tuple[str, ...]]]) -> list[Job]:
+        """What ``answers`` would have to generate, or has others generate."""
+        every = [job for job, _ in _jobs(point, wanted)]
+        return [job for job in every if self._has(job) or not self.journal.holds("completions", job.asked)]
 
     def n_missing(self, point: Point, wanted: Sequence[tuple[Ask, tuple[str, ...]]]) -> int:
         """How many of these ``answers`` would have to generate."""
-        return sum(
-            len(asks)
-            for (budget, strings, draw), asks in _batches(wanted).items()
-            if not self.journal.holds("completions", _asked(point, [ask.prompt for ask in asks], budget, strings, draw))
-        )
+        return sum(len(job.batch.prompts) for job in self.missing(point, wanted))
 
-    def _batch(
-        self, point: Point, prompts: Sequence[Rendered], budget: int, stops: tuple[str, ...], draw: Draw | None
-    ) -> Sequence[Completion]:
+    def needs_nothing(self, point: Point, wanted: Sequence[tuple[Ask, tuple[str, ...]]]) -> bool:
+        """Whether others have answered all that is missing."""
+        return self.helper is not None and self.helper.will_have(self.missing(point, wanted))
+
+    def keep(self, job: Job, completions: list[Any], seconds: float) -> None:
+        """Write what another answered to the journal; several threads may at once."""
+        self._remember(job, lambda: completions, seconds=seconds)
+
+    def _has(self, job: Job) -> bool:
+        return self.helper is not None and self.helper.has(job)
+
+    def _measured(self, job: Job) -> list[Any]:
         def generate() -> list[dict[str, Any]]:
-            self.go_to(point)
-            return [completion.to_dict() for completion in answer(self.engine, prompts, budget, stops, draw)]
+            self.go_to(job.point)
+            return [completion.to_dict() for completion in answer(self.engine, *job.batch)]
 
-        asked = _asked(point, prompts, budget, stops, draw)
-        found = self.journal.remember("completions", asked, generate, max_new_tokens=budget, **point.identity())
-        return [Completion.from_dict(fields) for fields in found]
+        return self._remember(job, generate)
 
-    def _count_early(self, batch: Sequence[Completion], budget: int, stops: tuple[str, ...]) -> None:
-        early = [one for one in batch if one.finished and any(string in one.text for string in stops)]
+    def _remember(self, job: Job, measure: Callable[[], list[Any]], **about: Any) -> list[Any]:
+        limit = {"max_new_tokens": job.batch.max_new_tokens}
+        return self.journal.remember("completions", job.asked, measure, **limit, **job.point.identity(), **about)
+
+    def _count_early(self, completions: Sequence[Completion], batch: Batch) -> None:
+        early = [
+            one for one in completions if one.finished and any(string in one.text for string in batch.stop_strings)
+        ]
         self.ended_early += len(early)
-        self.tokens_saved += sum(budget - len(one.token_ids) for one in early)
+        self.tokens_saved += sum(batch.max_new_tokens - len(one.token_ids) for one in early)
 
     def go_to(self, point: Point) -> None:
         """Move the model, if it is elsewhere."""
@@ -104,22 +157,13 @@ class Answerer:
         self._at = point
 
 
-def _batches(
-    wanted: Sequence[tuple[Ask, tuple[str, ...]]],
-) -> dict[tuple[int, tuple[str, ...], Draw | None], list[Ask]]:
-    """What is generated together: prompts of one token limit, the same stop strings and the same draw."""
+def _jobs(point: Point, wanted: Sequence[tuple[Ask, tuple[str, ...]]]) -> Iterator[tuple[Job, list[Ask]]]:
+    """What is generated together, and whose answers those are."""
     stops: dict[Ask, tuple[str, ...]] = {}
     for ask, strings in wanted:
         stops[ask] = strings if stops.get(ask, strings) == strings else ()
-    batches: dict[tuple[int, tuple[str, ...], Draw | None], list[Ask]] = {}
+    together: dict[tuple[int, tuple[str, ...], Draw | None], list[Ask]] = {}
     for ask, strings in stops.items():
-        batches.setdefault((ask.max_new_tokens, strings, ask.draw), []).append(ask)
-    return batches
-
-
-def _asked(
-    point: Point, prompts: Sequence[Rendered], budget: int, stops: tuple[str, ...], draw: Draw | None
-) -> list[Any]:
-    """What identifies a batch in the journal."""
-    asked: list[Any] = [point.identity(), [(prompt.text, prompt.is_templated) for prompt in prompts], budget, stops]
-    return [*asked, draw._asdict()] if draw else asked
+        together.setdefault((ask.max_new_tokens, strings, ask.draw), []).append(ask)
+    for (budget, strings, draw), asks in together.items():
+        yield Job(point, Batch(tuple(ask.prompt for ask in asks), budget, strings, draw)), asks

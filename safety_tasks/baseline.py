@@ -24,7 +24,7 @@ SCHEMA = "llmsafety-baseline/1"
 _FAMILY, _, _VERSION = SCHEMA.partition("/")
 UPDATE = "--llm-update-baseline"
 # Said otherwise (prompts and judge by their hashes), or without influence on what is decoded and judged.
-_NOT_COMPARED = {"prompts", "benign_prompts", "n_prompts", "judge", "harm_judge", "journal"}
+_NOT_COMPARED = {"prompts", "benign_prompts", "n_prompts", "judge", "harm_judge", "journal", "workers"}
 _NOT_COMPARED |= {"target", "second_target", "coefficients", "plane", "plane_points"}  # no record holds these shapes
 _NOT_COMPARED |= {"judge_token_limit", "judge_prices"}
 _NOT_COMPARED |= {"mode", "decide"}  # every record is of the full grid

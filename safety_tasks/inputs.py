@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
-from safety_tasks.errors import InvalidInput, InvalidModel
+from safety_tasks.errors import InvalidInput, InvalidModel, InvalidSetting
 from safety_tasks.journal import check_folder
 from safety_tasks.judges import check_judges
 from safety_tasks.models import resolve_model
@@ -21,6 +22,7 @@ def check_inputs(settings: Settings) -> None:
     load_prompts(settings.benign_prompts, kind="benign")
     check_judges(settings.judges, settings.harm_judge)
     check_folder(settings.journal)
+    _check_ray(settings.workers)
     for name in (settings.target, settings.second_target):
         if name is not None:
             check_target(name)
@@ -40,6 +42,14 @@ def check_target(name: str) -> None:
         resolve_model(name)
     except InvalidModel as error:
         raise InvalidModel(f"The target {name!r} is no model and no LoRA adapter's folder: {error}") from None
+
+
+def _check_ray(workers: str) -> None:
+    if workers.startswith("ray") and importlib.util.find_spec("ray") is None:
+        raise InvalidSetting(
+            f"workers is {workers!r}, and Ray is not installed: pip install 'pytest-llmsafety[ray]', or give a number "
+            "of workers on this machine."
+        )
 
 
 def _check_capability_task(name: str) -> None:

@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,6 +42,7 @@ class Journal:
         self._known: dict[str, Any] = {}
         self._identity: Mapping[str, Any] = {}
         self._size = 0
+        self._writing = threading.Lock()
 
     @classmethod
     def open(cls, folder: str, name: str, identity: Mapping[str, Any] | None) -> Journal:
@@ -66,7 +68,8 @@ class Journal:
     def remember(self, kind: str, asked: Any, measure: Callable[[], list[Any]], **about: Any) -> list[Any]:
         """The results of ``measure``, plain values for JSON, or those that the journal has for what is ``asked``.
 
-        ``about`` is written beside them for readers of the file, as are the seconds that measuring took.
+        ``about`` is written beside them for readers of the file, as are the seconds that measuring took, unless
+        ``about`` has them. Several threads may ask at once.
         """
         if self.path is None and not self._known:
             return measure()
@@ -77,18 +80,21 @@ class Journal:
             return results
         start = time.monotonic()
         results = _plain(measure())
-        if self.path is None:
-            return results
-        self._known[key] = results
         seconds = round(time.monotonic() - start, 6)
+        with self._writing:
+            if self.path is not None:
+                self._known[key] = results
+                self._write({"kind": kind, "key": key, "seconds": seconds, **about, "results": results})
+        return results
+
+    def _write(self, line: Mapping[str, Any]) -> None:
         try:
-            self._append({"kind": kind, "key": key, **about, "seconds": seconds, "results": results})
+            self._append(line)
         except OSError as error:  # a full disk, say: what was measured is worth more than its journal
             _log.warning(
                 "The journal %s ends here (%s); the measurement goes on without it.", self.path, error.strerror
             )
             self.ended, self.path = str(error.strerror), None
-        return results
 
     def holds(self, kind: str, asked: Any) -> bool:
         """Whether ``remember`` would read back instead of measuring."""

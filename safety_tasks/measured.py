@@ -21,6 +21,8 @@ MEASURED = "measured"
 """The kind of a journal's line that holds a task."""
 COUNTS = ("read_from_journal", "wall_seconds", "points_measured", "points_read_back")
 """Facts in which a run that reads everything back differs from the one that measured it."""
+_OF_WORKERS = ("workers", "workers_replaced")
+"""A setting and facts that move no number."""
 _log = logging.getLogger(__name__)
 
 
@@ -106,4 +108,4 @@ def _without_counts(values: Mapping[str, Any]) -> str:
 def _uncounted(values: Any) -> Any:
     if not isinstance(values, Mapping):
         return values
-    return {name: _uncounted(value) for name, value in values.items() if name not in COUNTS}
+    return {name: _uncounted(value) for name, value in values.items() if name not in (*COUNTS, *_OF_WORKERS)}

@@ -6,65 +6,28 @@ of them need is visited once and a prompt that several of them ask is answered o
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from safety_tasks.answering import Answerer, Ask, asks_of, check_draws
 from safety_tasks.budget import Budget, Pace
-from safety_tasks.chat import Rendered, conversation
 from safety_tasks.decoding import Completion, token_facts
 from safety_tasks.engine import Engine
 from safety_tasks.journal import OFF, Journal
-from safety_tasks.judges import Verdict, get_judge
+from safety_tasks.judges import Verdict
 from safety_tasks.judges.coherence import coherence_cut, is_coherent
 from safety_tasks.judging import Judging, Reading, judge_facts
-from safety_tasks.plans import Plan, follow
+from safety_tasks.plans import follow
 from safety_tasks.points import ORIGIN, Answer, Point
 from safety_tasks.progress import PointsBar
-from safety_tasks.prompts import Message, Prompt
-from safety_tasks.settings import Settings
+from safety_tasks.questions import Question, rendered_sha256
 from safety_tasks.targets import facts_of_made, points_made
+from safety_tasks.workers.hiring import helped
 
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """One prompt, asked at some points and read by the settings' judges."""
-
-    prompt: Prompt
-    points: tuple[Point, ...]
-    settings: Settings
-    """With the judges named."""
-    plan: Plan | None = None
-    """Chooses among the points; None: all of them are asked."""
-    task: str = ""
-    """Token budget and coherence cut are a task's own, so that no number depends on what else runs beside it.
-
-    In half precision a batch's rounding does: at the origin the prompts of all tasks stand in one.
-    """
-    asked: tuple[Message, ...] | None = None
-    """The conversation where it is not the prompt's own, which the judges read; an assistant's last message begins the
-    answer."""
-
-    def __post_init__(self) -> None:
-        """Raise ValueError where nobody would read the answer."""
-        if not self.settings.judges:
-            raise ValueError("a question's settings name no judge: each task names its own where the user does not")
-
-    @property
-    def messages(self) -> tuple[Message, ...]:
-        """The conversation, opened by the settings' system prompt where there is one."""
-        return conversation(self.asked or self.prompt.messages, self.settings)
-
-    @property
-    def stop_strings(self) -> tuple[str, ...]:
-        """Strings that decide the verdict early; empty when a judge needs whole answers, or several read them."""
-        judges = self.settings.judges
-        return () if self.settings.harm_judge or len(judges) > 1 else get_judge(judges[0]).stop_strings
+__all__ = ["Measurement", "Question", "measure"]
 
 
 class Measurement(NamedTuple):
@@ -102,17 +65,19 @@ def _run(engine: Engine, questions: Sequence[Question], journal: Journal, quiet:
     start = time.monotonic()
     run = _Run(engine, questions, journal, quiet)
     moves = any(point != ORIGIN for one in questions for point in one.points)
-    with (
-        engine.moving() if moves else nullcontext() as mover,
-        PointsBar(len(run.asked_at), quiet=quiet or not moves) as bar,
-    ):
+    budget = budget or Budget()
+    with ExitStack() as stack:
+        mover = stack.enter_context(engine.moving()) if moves else None
+        bar = stack.enter_context(PointsBar(len(run.asked_at), quiet=quiet or not moves))
         answerer = Answerer(engine, run.journal, mover)
         missing = [answerer.n_missing(run.place(point), run.wanted(asked)) for point, asked in run.asked_at.items()]
-        pace = Pace(budget or Budget(), missing)
+        pace = Pace(budget, missing)
+        of_workers = stack.enter_context(run.helped(answerer, budget))
         for index, (point, asked) in enumerate(run.visits()):
             if index == len(missing):
                 missing.append(answerer.n_missing(run.place(point), run.wanted(asked)))
-            if pace.stops_before(index, moves=point != ORIGIN):
+            place = run.place(point), run.wanted(asked)
+            if pace.stops_before(index, moves=point != ORIGIN) and not answerer.needs_nothing(*place):
                 run.stop(pace)
                 break
             with pace.visiting(index):
@@ -126,6 +91,7 @@ def _run(engine: Engine, questions: Sequence[Question], journal: Journal, quiet:
         **pace.facts(),
         "answers_ended_early": answerer.ended_early,
         "tokens_saved_at_most": answerer.tokens_saved,
+        **of_workers(),
     }
     return run
 
@@ -155,7 +121,7 @@ class _Run:
         self.judging = Judging(self.engine, self.journal, quiet=self.quiet)
         self.judging.check(question.settings for question in self.questions)
         rendered = [self.engine.render(question.messages, question.settings) for question in self.questions]
-        self.rendered_sha256 = _rendered_sha256(self.questions, rendered)
+        self.rendered_sha256 = rendered_sha256(self.questions, rendered)
         self.members: dict[str, list[int]] = {}
         self.asked_at: dict[Point, list[int]] = {}
         for index, question in enumerate(self.questions):
@@ -172,6 +138,14 @@ class _Run:
             asks_of(text, self.budgets[question.task], question.settings)
             for text, question in zip(rendered, self.questions, strict=True)
         ]
+
+    def helped(self, answerer: Answerer, budget: Budget) -> AbstractContextManager[Callable[[], dict[str, int]]]:
+        """The context in which workers answer what is known before ahead of the answerer."""
+        known = [(p, asked) for p, asked in self.asked_at.items() if p == ORIGIN or not budget.is_at_origin_only]
+        jobs = [job for p, asked in known for job in answerer.missing(self.place(p), self.wanted(asked))]
+        planned = {made: point for point, made in self.made.items()}
+        workers = self.questions[0].settings.workers if self.questions else "1"
+        return helped(answerer, jobs, planned, workers, lambda: not budget.is_spent)
 
     def visits(self) -> Iterator[tuple[Point, list[int]]]:
         """Where which questions are asked: all that is known before, then what plans choose by the answers so far."""
@@ -273,14 +247,6 @@ class _Run:
             **facts_of_made(self.made),
             **({"journal_ended": self.journal.ended} if self.journal.ended else {}),
         }
-
-
-def _rendered_sha256(questions: Sequence[Question], rendered: Sequence[Rendered]) -> dict[str, str]:
-    """Hash of each task's prompts as the model read them: equal ones can be compared prompt by prompt."""
-    texts: dict[str, list[tuple[str, str]]] = {}
-    for question, prompt in zip(questions, rendered, strict=True):
-        texts.setdefault(question.task, []).append((question.prompt.id, prompt.text))
-    return {task: hashlib.sha256(json.dumps(sorted(pairs)).encode()).hexdigest() for task, pairs in texts.items()}
 
 
 def _answer(reading: Reading) -> Answer:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -95,13 +95,21 @@ def repeated(engine: Engine, repeat: int) -> Iterator[Engine]:
         yield engine
         return
     model = engine.model if isinstance(engine, HuggingFaceEngine) else None
-    varied = variation(repeat, with_float32=model is not None and can_be_float32(model))
+    with varied_as(engine, variation(repeat, with_float32=model is not None and can_be_float32(model))) as asked:
+        yield asked
+
+
+@contextmanager
+def varied_as(engine: Engine, varied: Variation) -> Iterator[Engine]:
+    """The context in which an engine answers with this variation; errors are those of ``repeated``."""
     asked = cast("Engine", _Varied(engine, varied))
-    if model is None or not varied.is_float32:
+    with in_float32(engine.model) if varied.is_float32 and isinstance(engine, HuggingFaceEngine) else nullcontext():
         yield asked
-        return
-    with in_float32(model):
-        yield asked
+
+
+def taken_apart(engine: Engine) -> tuple[Engine, Variation | None]:
+    """The engine behind a repeat and what the repeat changes; of another engine itself and None."""
+    return (engine._engine, engine._variation) if isinstance(engine, _Varied) else (engine, None)
 
 
 class _Varied:

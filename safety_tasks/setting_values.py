@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -40,6 +41,11 @@ RULES: list[tuple[str, str, Callable[[Any], bool]]] = [
         "judge_prices",
         "two numbers of at least 0 with : between them, such as 2.5:10",
         lambda text: len(numbers_of(text)) == 2 and min(numbers_of(text)) >= 0,
+    ),
+    (
+        "workers",
+        "a number of at least 1, auto, ray, or ray:N",
+        lambda text: re.fullmatch(r"auto|ray|(ray:)?[1-9][0-9]{0,4}", text) is not None,
     ),
     ("journal", "a folder, or off", lambda folder: bool(folder.strip()) and "\0" not in folder),
 ]

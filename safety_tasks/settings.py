@@ -154,6 +154,11 @@ class Settings:
         ".llmsafety/journal",
         "folder of the journal, from which a run that was killed goes on; off: none, everything is measured again",
     )
+    workers: str = option(
+        "1",
+        "processes that measure one landscape: a number, auto (one a visible GPU, 1 on a CPU), ray or ray:N (on the "
+        "machines of a Ray cluster); moves no number",
+    )
 
     def __post_init__(self) -> None:
         """Check types and ranges."""

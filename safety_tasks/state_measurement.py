@@ -49,6 +49,7 @@ def settings_of_states(settings: Settings) -> Settings:
         settings.greedy(),
         judge=settings.judges[0] if settings.judges else BEHAVIOUR_JUDGE,
         n_prompts=settings.n_prompts or LANDSCAPE_PROMPTS,
+        workers="1",  # what was changed in memory cannot be loaded elsewhere
     )
 
 

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module of one level may import modules of its own and lower levels.
 LEVELS = [
     {"errors", "settings", "metrics", "intervals", "noise", "blocks", "threads", "directions", "journal", "tiny"}
-    | {"profile", "sampling", "system_prompts", "setting_values", "memory"},
+    | {"profile", "sampling", "system_prompts", "setting_values", "gpus", "memory"},
     {"estimates", "prompts", "decoding", "agreement", "planning", "budget", "measured_pace"}
     | {"prediction_powered", "filter_rates", "training_rows", "tuning_data", "public_tuning_data", "attack_grid"},
     {
@@ -57,7 +57,7 @@ LEVELS = [
     | {"rate_curves", "margin", "block_widths", "curtailment", "by_system_prompt", "worst_width", "stored_shapes"}
     | {"edge_cut", "edge_settling", "edge_search", "edge_scan", "refusal_gap"},
     {"noise_floor", "repeats"},
-    {"answering", "judging", "measurement", "records", "samples", "measured", "rates_at"},
+    {"answering", "judging", "questions", "workers", "measurement", "records", "samples", "measured", "rates_at"},
     {"plots", "python_api", "reversals", "reversed_blocks", "data_scan", "run_trajectory", "masks", "finetuning"}
     | {"model_states", "tuned_weights", "state_measurement", "state_table", "saving", "attack"}
     | {"breaking_point", "breaking_run", "breaking_comparison", "pruning", "repairs", "repair_table", "repair_run"},

@@ -25,6 +25,7 @@ from safety_tasks.perturbable import is_quantised
 from safety_tasks.points import ORIGIN, Point
 from safety_tasks.repeats import repeated
 from safety_tasks.shared_weights import bring
+from safety_tasks.workers.hiring import refuse_processes
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -74,6 +75,8 @@ def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
     Tasks that move the weights of a quantised model are measured on a second one, with the dequantised weights.
     """
     questions: list[Question] = [request.args[1] for request in requests]
+    for question in questions[:1]:
+        refuse_processes(question.settings, int(getattr(lm, "world_size", 1)))
     engine = engine_of(lm)
     moved = {one.task for one in questions if any(point != ORIGIN for point in one.points)}
     if moved and isinstance(engine, HuggingFaceEngine) and is_quantised(engine.model):

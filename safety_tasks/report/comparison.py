@@ -24,7 +24,7 @@ _CHECKPOINT = re.compile(r"(?:^|[/\\_.-])((?:ckpt|checkpoint|step)[-_]?(\d+))(?=
 _GRID = ("directions", "points", "radius", "tolerance", "seed")
 _JUDGE_OF = "judge of "  # of a metric that only one of the two may have
 _OF_JUDGES = ("judge", "harm_judge", "judge_token_limit", "judge_prices")
-_FREE = ("journal", "n_prompts", "prompts", "benign_prompts", *_OF_JUDGES)
+_FREE = ("journal", "workers", "n_prompts", "prompts", "benign_prompts", *_OF_JUDGES)
 """Settings in which reports may differ: their prompts are compared by hash, their judges metric by metric."""
 _MARGIN, _OF_A_MARGIN = "visage_margin", ("scales", "asr_limit", "over_refusal_limit")
 

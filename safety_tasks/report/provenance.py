@@ -41,6 +41,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "points_read_back": "Points read back from the journal",
         "read_from_journal": "Batches read back from the journal",
         "journal_file": "Journal",
+        "workers": "Processes that measured",
+        "workers_replaced": "Workers that died and were replaced",
         "batch_size": "Batch size",
         "batch_size_after_halving": "Batch size that fitted memory",
     },

@@ -106,6 +106,8 @@ def test_strict_sessions_and_warnings_as_errors_hold(session: Session) -> None:
         (["--llm-model=tiny-aligned", "--llm-points=4"], "*points is 4: it must be an odd number*"),
         (["--llm-model=tiny-aligned", "--llm-batch-size=0"], "*batch_size is '0'*"),
         (["--llm-model=tiny-aligned", "--llm-gate=harmful_score <= 0.1"], "*needs a harm judge*"),
+        (["--llm-model=tiny-aligned", "--llm-workers=two"], "*workers is 'two': it must be a number*"),
+        (["--llm-model=tiny-aligned", "--llm-workers=2", "-n2"], "*--llm-workers 2 does not go with pytest-xdist*"),
     ],
 )
 def test_bad_input_is_one_sentence_before_anything_loads(

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from pytest_llmsafety import gpus
 from pytest_llmsafety.gpus import gpus_of_workers, visible_gpus
 from pytest_llmsafety.recovery import find_run_log, read_run_log, report_of_workers
 from pytest_llmsafety.run_log import RUNS
 from pytest_llmsafety.workers import Controller
+from safety_tasks import gpus
 from safety_tasks.report import report_to_dict
 
 Session = Callable[..., pytest.RunResult]
