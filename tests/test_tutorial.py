@@ -11,8 +11,6 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = (DOCS / "explanation" / "visage.md", DOCS / "tutorial.md")
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([\w./-]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
