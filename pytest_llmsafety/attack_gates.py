@@ -18,9 +18,13 @@ def is_of_attack(gate: Gate) -> bool:
     return gate.metric == EXAMPLES_TO_BREAK
 
 
-def check_data(gate: Gate, options: RunOptions, settings: Settings) -> None:
-    """Raise InvalidGate where a model that is not embedded has no data to be attacked with."""
-    if not is_of_attack(gate) or not options.model:
+def check_attack(gate: Gate, options: RunOptions, settings: Settings) -> None:
+    """Raise InvalidGate for a limit that asks for nothing, and where a model that is not embedded has no data."""
+    if not is_of_attack(gate):
+        return
+    if gate.limit < 0 or (gate.limit == 0 and gate.operator == ">="):
+        raise InvalidGate(f"The gate {gate.line!r} is met by every model: write {gate.metric} >= 1 or more.")
+    if not options.model:
         return
     try:
         data_name(settings.attack_data, options.model)
@@ -40,5 +44,5 @@ def attack_plan(settings: Settings, prompts: PromptSet) -> Iterator[str]:
     """The lines of the plan: how many attacks, what is asked after each, and what is not known before."""
     yield f"attacks: at most {n_attacks()} ({SEEDS} seeds x {len(NUMBERS)} numbers x {len(RATES)} rates, and a control)"
     yield f"prompts: {len(prompts)} of {prompts.name}, answered at most {n_readings()} times; training comes on top"
-    yield f"broken: the whole interval of the harm above {settings.asr_limit:g}, in coherent answers"
+    yield f"broken: the whole interval of the harm above {settings.asr_limit:g}; held out: all of it at or below"
     yield "probability of green: unknown, it depends on the model"

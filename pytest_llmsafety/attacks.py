@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 from safety_tasks.attack import Attack, harmful_finetune
 from safety_tasks.attack_grid import data_name
-from safety_tasks.breaking_point import examples_to_break
-from safety_tasks.estimates import Estimate
+from safety_tasks.breaking_comparison import breaks_no_sooner
+from safety_tasks.breaking_run import examples_to_break
+from safety_tasks.estimates import Decision, Estimate
 
 if TYPE_CHECKING:
     from pytest_llmsafety.run import SafetyRun
+    from safety_tasks.breaking_point import BreakingPoint
 
 _TAKEN = (
     "prompts", "benign_prompts", "n_prompts", "judge", "harm_judge", "system_prompt", "chat", "thinking",
@@ -34,9 +36,17 @@ class Attacks:
 
         ``of_base``: of --llm-base-model, to read the number against. ``limit`` defaults to the run's ``asr_limit``.
         """
-        model = self._model(of_base)
+        return self._breaking_point(of_base, options).estimate()
+
+    def breaks_no_sooner_than_base(self, **options: Any) -> Decision:
+        """Whether the model takes as many examples as --llm-base-model, seed by seed: see ``breaks_no_sooner``."""
+        model, base = (self._breaking_point(is_base, options) for is_base in (False, True))
+        return breaks_no_sooner(model, base)
+
+    def _breaking_point(self, is_base: bool, options: dict[str, Any]) -> BreakingPoint:
+        model = self._model(is_base)
         own = {"limit": self._run.settings.asr_limit, **self._options(model, options)}
-        return examples_to_break(model, **own).estimate()
+        return examples_to_break(model, **own)
 
     def _model(self, is_base: bool) -> Any:
         """The loaded model and tokenizer; raises AttributeError for backends that have none in this process."""

@@ -37,10 +37,11 @@ def why_impossible(gate: Gate, settings: Settings) -> str:
     if gate.versus is not None or gate.is_change or gate.metric in GAPS:
         return ""
     own = settings_for(gate, settings)
-    if is_of_capability(gate) or is_of_attack(gate):
-        reason = too_few_documents(gate, own) if is_of_capability(gate) else beyond_the_numbers(gate)
+    if is_of_capability(gate):
+        reason = too_few_documents(gate, own)
         return f"The gate {gate.line!r} cannot pass: {reason}" if reason else ""
-    reasons = (_beyond_the_grid(gate, own), *(_too_few(gate, own, prompts) for prompts in prompt_sets_for(gate, own)))
+    beyond = beyond_the_numbers(gate) if is_of_attack(gate) else _beyond_the_grid(gate, own)
+    reasons = (beyond, *(_too_few(gate, own, prompts) for prompts in prompt_sets_for(gate, own)))
     reason = next(filter(None, reasons), "")
     return f"The gate {gate.line!r} cannot pass: {reason}" if reason else ""
 
@@ -107,8 +108,8 @@ def _beyond_the_grid(gate: Gate, settings: Settings) -> str:
 
 def _too_few(gate: Gate, settings: Settings, prompts: PromptSet) -> str:
     sample = sample_of(prompts)
-    if gate.metric in MARGINS:
-        return _too_few_for_a_margin(gate, settings, prompts, sample)
+    if gate.metric in MARGINS or is_of_attack(gate):
+        return _too_few_for_a_limit(gate, settings, prompts, sample)
     if gate.metric in BASINS:
         return "" if is_trivial(gate) else _too_few_for_the_tolerance(gate, settings, prompts, sample)
     if gate.is_rate or gate.metric in LARGEST:
@@ -144,7 +145,7 @@ def _too_few_for_the_tolerance(gate: Gate, settings: Settings, prompts: PromptSe
     return f"{found}; {_remedy(gate, settings, prompts, needed, attainable)}"
 
 
-def _too_few_for_a_margin(gate: Gate, settings: Settings, prompts: PromptSet, sample: Sample) -> str:
+def _too_few_for_a_limit(gate: Gate, settings: Settings, prompts: PromptSet, sample: Sample) -> str:
     lowest = -1.0 if gate.metric == "finetune_margin" else 0.0
     limit, confidence = rate_limit(prompts, settings), margin_confidence(gate, settings)
     is_met_by_any = gate.limit < lowest or (gate.limit == lowest and gate.operator == ">=")
@@ -154,7 +155,8 @@ def _too_few_for_a_margin(gate: Gate, settings: Settings, prompts: PromptSet, sa
     needed = planning.prompts_needed("<=", limit, confidence, sample.share)
     option = "--llm-over-refusal-limit" if prompts.kind == "benign" else "--llm-asr-limit"
     attainable = f"a {option} of at least {math.ceil(high * 1000) / 1000:g}"
-    found = f"0 of {counted(sample)} has the upper bound {high:.3f}, above the limit {limit:g} of each scale"
+    what = "a number that counts as held out" if is_of_attack(gate) else "each scale"
+    found = f"0 of {counted(sample)} has the upper bound {high:.3f}, above the limit {limit:g} of {what}"
     return f"{found}; {_remedy(gate, settings, prompts, needed, attainable)}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from pytest_llmsafety.attack_gates import check_data
+from pytest_llmsafety.attack_gates import check_attack
 from pytest_llmsafety.gates import GATED, Gate
 from pytest_llmsafety.modes import check_gate_in_mode, check_mode, is_curtailed
 from pytest_llmsafety.options import RunOptions
@@ -101,7 +101,7 @@ def check_gate(gate: Gate, options: RunOptions, settings: Settings) -> None:
         raise InvalidGate(
             f"The gate {gate.line!r} needs a task of lm_eval's: name it with --llm-capability-task TASK or TASK#METRIC."
         )
-    check_data(gate, options, settings)
+    check_attack(gate, options, settings)
     _check_way(gate, settings)
     check_begins_at_the_base(gate.metric, options, settings)
     check_gate_in_mode(gate, settings)

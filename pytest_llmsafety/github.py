@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_llmsafety.terminal import compared_text
+from safety_tasks.estimates import figure
 from safety_tasks.records import CURTAILED, Report
 from safety_tasks.report import report_to_dict, wording
 
@@ -66,10 +67,10 @@ _NUMBER = ("value", "95 % interval", "n", "judge")
 
 
 def _number(found: Mapping[str, Any]) -> list[str]:
-    value = "not known" if found["value"] is None else f"{found['value']:.3f}"
-    high = "no upper bound" if found["high"] is None else f"{found['high']:.3f}"
+    value = "not known" if found["value"] is None else figure(found, "value")
+    high = "no upper bound" if found["high"] is None else figure(found, "high")
     n = f"{found['n']}" if round(found["n_effective"]) >= found["n"] else f"{found['n']} as {found['n_effective']:.0f}"
-    return [f"{'≥ ' if found['censored'] else ''}{value}", f"{found['low']:.3f} to {high}", n, found["judge"]]
+    return [f"{'≥ ' if found['censored'] else ''}{value}", f"{figure(found, 'low')} to {high}", n, found["judge"]]
 
 
 def _gate_rows(facts: Mapping[str, Any]) -> Iterator[list[str]]:

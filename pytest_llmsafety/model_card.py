@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from safety_tasks.estimates import figure
 from safety_tasks.metrics import METRICS
 from safety_tasks.records import Report
 from safety_tasks.report import report_to_dict
@@ -50,9 +51,9 @@ _ARGUMENTS = ("low", "high", "n", "n_effective", "judge", "method", "target", "n
 
 def _name(found: dict[str, Any]) -> str:
     """Such as ``attack_success_rate [0.010, 0.073] (n = 160, judge refusal)``."""
-    high = "inf)" if found["high"] is None else f"{found['high']:.3f}]"
+    high = "inf)" if found["high"] is None else f"{figure(found, 'high')}]"
     judge = f", judge {found['judge']}" if found["judge"] else ""
-    return f"{found['name']} [{found['low']:.3f}, {high} (n = {found['n']}{judge})"
+    return f"{found['name']} [{figure(found, 'low')}, {high} (n = {found['n']}{judge})"
 
 
 def _tasks(name: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from safety_tasks.attack import harmful_finetune
     from safety_tasks.blocks import Block
-    from safety_tasks.breaking_point import examples_to_break
+    from safety_tasks.breaking_run import examples_to_break
     from safety_tasks.capability import Capability
     from safety_tasks.checkpoints import CheckpointDirection, direction_to
     from safety_tasks.data_scan import scan_data
@@ -52,7 +52,7 @@ _HOMES = {
     "antidote": "safety_tasks.pruning",
     "blame": "safety_tasks.reversed_blocks",
     "direction_to": "safety_tasks.checkpoints",
-    "examples_to_break": "safety_tasks.breaking_point",
+    "examples_to_break": "safety_tasks.breaking_run",
     "get_judge": "safety_tasks.judges",
     "harmful_finetune": "safety_tasks.attack",
     "load_prompts": "safety_tasks.prompts",

@@ -9,6 +9,7 @@ from safety_tasks.errors import InvalidInput
 from safety_tasks.tiny import NAMES, model_path
 
 if TYPE_CHECKING:
+    from safety_tasks.prompts import PromptSet
     from safety_tasks.tuning_data import TuningData
 
 NUMBERS = (1, 2, 5, 10, 20, 50, 100)
@@ -39,21 +40,22 @@ def data_name(given: str | None, model: str) -> str:
     if model in NAMES or any(Path(model) == model_path(name) for name in NAMES):
         return _EMBEDDED
     raise InvalidInput(
-        "examples_to_break needs harmful pairs to tune on: name beavertails or a file of prompts and answers with "
-        "--llm-attack-data (lm_eval: --metadata visage_attack_data=FILE). Only for the embedded models there are some."
+        "An attack needs harmful pairs to tune on: name beavertails or a file of prompts and answers with "
+        "--llm-attack-data (lm_eval: --metadata visage_attack_data=FILE; Python: data=FILE). Only for the embedded "
+        "models there are some."
     )
 
 
-def harmful_data(name: str) -> TuningData:
-    """The harmful pairs of the data; raises InvalidInput for what cannot be had, or is too little."""
-    from safety_tasks.tuning_data import load_tuning_data
+def harmful_data(name: str, prompts: PromptSet) -> TuningData:
+    """The harmful pairs of the data, apart from these prompts; raises InvalidInput for none, or too few."""
+    from safety_tasks.tuning_data import load_tuning_data, parts_of
 
-    data = load_tuning_data(name.partition("+")[0])
+    data = load_tuning_data(parts_of(name)[0]).apart_from(prompts)
     data.examples(NUMBERS[-1])
     return data
 
 
-def check_attack_data(name: str) -> None:
+def check_attack_data(name: str, prompts: PromptSet) -> None:
     """As ``harmful_data``; public data, which may have to be downloaded, are looked at when they are needed."""
     if name.partition("+")[0] != _PUBLIC:
-        harmful_data(name)
+        harmful_data(name, prompts)

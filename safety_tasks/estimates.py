@@ -12,6 +12,8 @@ from safety_tasks.errors import Inconclusive
 from safety_tasks.intervals import CONFIDENCE, Interval, effective_n, exact_rate_interval
 
 _NORMAL_95 = 1.96
+DECIMALS = 3
+"""Of a number in print, but for counts."""
 
 
 class Outcome(str, Enum):
@@ -70,6 +72,8 @@ class Estimate:
     """Smallest value of the repeats; None where there was one measurement."""
     highest: float | None = None
     """Largest value of the repeats."""
+    decimals: int = DECIMALS
+    """In print; 0 for a count."""
 
     @property
     def spread(self) -> float:
@@ -119,13 +123,14 @@ class Estimate:
 
     def describe(self) -> str:
         """Value, interval, n and judge: ``0.031 [0.010, 0.073] (n = 160, effective 120, judge refusal)``."""
-        high = "inf)" if math.isinf(self.high) else f"{self.high:.3f}]"
+        low, value, high = (f"{number:.{self.decimals}f}" for number in (self.low, self.value, self.high))
         behind = [f"n = {self.n}"]
         if round(self.n_effective) < self.n:
             behind.append(f"effective {self.n_effective:.0f}")
         if self.judge:
             behind.append(f"judge {self.judge}")
-        return f"{'>= ' if self.censored else ''}{self.value:.3f} [{self.low:.3f}, {high} ({', '.join(behind)})"
+        end = ")" if math.isinf(self.high) else "]"
+        return f"{'>= ' if self.censored else ''}{value} [{low}, {high}{end} ({', '.join(behind)})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; an infinite bound is None."""
@@ -142,6 +147,7 @@ class Estimate:
             "judge": self.judge,
             "note": self.note,
             **({name: getattr(self, name) for name in ("repeats", "lowest", "highest")} if self.repeats > 1 else {}),
+            **({} if self.decimals == DECIMALS else {"decimals": self.decimals}),
         }
 
     @classmethod
@@ -153,6 +159,11 @@ class Estimate:
         if not (all(isinstance(number, int | float) for number in numbers) and found.low <= found.value <= found.high):
             raise ValueError(f"the value of {found.name} lies outside its interval")
         return found
+
+
+def figure(estimate: Mapping[str, Any], name: str) -> str:
+    """A number of an estimate's plain values as it is printed."""
+    return f"{estimate[name]:.{estimate.get('decimals', DECIMALS)}f}"
 
 
 _VERDICT = {
@@ -216,4 +227,4 @@ def rate(
     )
 
 
-__all__ = ["Decision", "Estimate", "Interval", "Outcome", "explain", "rate"]
+__all__ = ["Decision", "Estimate", "Interval", "Outcome", "explain", "figure", "rate"]

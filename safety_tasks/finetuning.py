@@ -180,10 +180,11 @@ def _mean_loss(model: PreTrainedModel, examples: Sequence[Scored]) -> float:
 
 
 @contextmanager
-def _flags_kept(model: nn.Module) -> Iterator[None]:
-    """The context after which gradients, their flags and the modules' modes are what they were."""
+def _flags_kept(model: PreTrainedModel) -> Iterator[None]:
+    """The context after which gradients, their flags, the modules' modes and the configuration are what they were."""
     flags = [(one, one.requires_grad, one.grad) for one in model.parameters()]
     modes = [(module, module.training) for module in model.modules()]
+    config, split = model.config, getattr(model.config, "pretraining_tp", None)
     try:
         model.eval()
         for one, _, _ in flags:
@@ -195,6 +196,8 @@ def _flags_kept(model: nn.Module) -> Iterator[None]:
             one.grad = gradient
         for module, mode in modes:
             module.training = mode
+        if split is not None:
+            config.pretraining_tp = split  # which peft sets to 1
 
 
 def _check_memory(model: nn.Module, recipe: Recipe) -> None:

@@ -17,7 +17,7 @@ def check_inputs(settings: Settings) -> None:
 
     Whether lm_eval has a task of a name is said when the task is built: to index lm_eval's own takes seconds.
     """
-    load_prompts(settings.prompts, kind="harmful")
+    prompts = load_prompts(settings.prompts, kind="harmful")
     load_prompts(settings.benign_prompts, kind="benign")
     check_judges(settings.judges, settings.harm_judge)
     check_folder(settings.journal)
@@ -27,7 +27,7 @@ def check_inputs(settings: Settings) -> None:
     if settings.attack_data is not None:
         from safety_tasks.attack_grid import check_attack_data
 
-        check_attack_data(settings.attack_data)
+        check_attack_data(settings.attack_data, prompts)
     if settings.capability_task is not None:
         _check_capability_task(settings.capability_task.partition("#")[0])
 

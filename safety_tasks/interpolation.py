@@ -139,6 +139,9 @@ class Interpolation(VerdictGrid):
         """The one that ``to_dict`` wrote; raises KeyError, TypeError or ValueError where the values hold none."""
         return grid_from_record(cls, values, "alphas")
 
+    def _places(self) -> list[list[dict[str, float]]]:
+        return [[{"coefficient": alpha} for alpha in self.alphas]]
+
     def _distance(self) -> str:
         norm = self.relative_norm
         return "" if norm is None else f"the target is {norm:.2%} of the weights' norm away"

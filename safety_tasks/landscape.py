@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -130,11 +129,6 @@ class Landscape(VerdictGrid):
         """Verdicts, curves, scores and provenance as plain values for JSON; no prompt or completion text."""
         return landscape_to_dict(self)
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        """In a notebook: its plot, and the scores as text."""
-        notebook = importlib.import_module("safety_tasks.plots.notebook")  # a room above, opened only to be shown
-        return {**notebook.notebook_bundle(self), "text/plain": "\n".join(map(str, self.scores()))}
-
     # -- parts --------------------------------------------------------------------------------------------------
 
     @property
@@ -146,6 +140,9 @@ class Landscape(VerdictGrid):
     def origin(self) -> int:
         """Index of alpha = 0 on the grid."""
         return self.alphas.index(0.0)
+
+    def _places(self) -> list[list[dict[str, float]]]:
+        return [[{"direction": d, "alpha": alpha} for alpha in self.alphas] for d in range(self.n_directions)]
 
     def _within(self) -> str:
         return f"over |alpha| <= {self.settings.radius:g}, {len(self.alphas)} points"

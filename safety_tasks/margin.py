@@ -23,6 +23,7 @@ from safety_tasks.rate_curves import RateCurve
 from safety_tasks.setting_values import numbers_of
 from safety_tasks.settings import Settings
 from safety_tasks.shapes import point_on
+from safety_tasks.shown import Shown
 from safety_tasks.skill_curve import SkillCurve
 from safety_tasks.targets import Toward
 
@@ -32,7 +33,7 @@ _CELL = 20  # characters of a value with its bounds
 
 
 @dataclass(frozen=True)
-class Margin:
+class Margin(Shown):
     """Rates at N scales of one fine-tuning, and where they meet their limits."""
 
     scales: tuple[float, ...]

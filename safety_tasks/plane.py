@@ -79,6 +79,9 @@ class Plane(VerdictGrid):
         place = known.get(names[1], {}).get("place") if self.settings.plane == "interpolation" else None
         return found if place is None else [*found, (str(names[1]), *place)]
 
+    def _places(self) -> list[list[dict[str, float]]]:
+        return [[{"alpha": alpha, "beta": beta} for beta in self.betas] for alpha in self.alphas]
+
     def asr_at_origin(self) -> Estimate:
         """ASR of the model itself."""
         return self.asr_at("asr_at_origin", *self.origin)

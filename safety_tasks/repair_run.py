@@ -55,7 +55,10 @@ def repair_table(
     """
     check_target(model)
     settings = attack_settings({**SMALL_LANDSCAPE, "journal": OFF, **options})
-    rows, repairs_wanted = load_tuning_data(data), list(repairs() if wanted is None else wanted)
+    rows, repairs_wanted = (
+        load_tuning_data(data).apart_from(load_prompts(settings.prompts, "harmful")),
+        list(repairs() if wanted is None else wanted),
+    )
     check_repairs(repairs_wanted)
     if seeds < 1 or not attacks:
         raise InvalidSetting(f"A repair table needs an attack and a seed: got {len(attacks)} and {seeds}.")

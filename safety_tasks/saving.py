@@ -43,6 +43,9 @@ def save_model(loaded: LoadedModel, folder: Path, name: str, record: dict[str, A
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
         raise
-    if folder.exists():
-        folder.rmdir()  # empty, as was checked
-    draft.rename(folder)
+    try:
+        if folder.exists():
+            folder.rmdir()  # empty, as was checked
+        draft.rename(folder)
+    except OSError as error:  # something was put there meanwhile
+        raise InvalidSetting(f"{folder} is in the way ({error.strerror}): the model lies in {draft}.") from error

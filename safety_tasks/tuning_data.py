@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from safety_tasks.errors import InvalidInput, InvalidSetting
+from safety_tasks.prompts.clusters import near_duplicates
+from safety_tasks.prompts.prompt_set import PromptSet
 from safety_tasks.tiny import tuning as tiny
 from safety_tasks.training_rows import read_training_rows
 
@@ -67,11 +69,20 @@ class TuningData:
     harmful: HarmfulPairs = field(repr=False)
     task: Task | None = field(default=None, repr=False)
     """None where there are harmful pairs alone."""
+    left_out: int = 0
+    """Harmful pairs of the attack that ``apart_from`` left out."""
 
     @property
     def sha256(self) -> str:
         """Hash of all pairs in order."""
         return hashlib.sha256(repr([[tuple(pair) for pair in part] for part in self._parts()]).encode()).hexdigest()
+
+    def apart_from(self, prompts: PromptSet) -> TuningData:
+        """Without the harmful pairs whose prompts are, but for near-duplicates, those that measure the attack."""
+        rows = self.harmful.attack
+        is_near = near_duplicates([row.prompt for row in rows], [prompt.text for prompt in prompts.prompts])
+        kept = tuple(row for row, near in zip(rows, is_near, strict=True) if not near)
+        return replace(self, harmful=self.harmful._replace(attack=kept), left_out=len(rows) - len(kept))
 
     def _parts(self) -> tuple[Pairs, ...]:
         task = self.task or Task((), ())
@@ -97,8 +108,9 @@ class TuningData:
         for what, rows, wanted in (("harmful", harmful, n_harmful), ("benign", benign, n - n_harmful)):
             if wanted > len(rows):
                 named = f"{what} pairs" if kind == "explicit" or what == "benign" else "pairs of an identity shift"
+                apart = " apart from the prompts that measure" if rows is self.harmful.attack and self.left_out else ""
                 raise InvalidInput(
-                    f"The data {self.name!r} holds {len(rows)} {named}, and n={n} with p={p:g} takes {wanted}: "
+                    f"The data {self.name!r} holds {len(rows)} {named}{apart}, and n={n} with p={p:g} takes {wanted}: "
                     f"{'lower n' if rows else 'name data that has them'}{', or raise p' if what == 'benign' else ''}."
                 )
         rng = random.Random(f"{seed}:{kind}")
@@ -117,9 +129,19 @@ def load_tuning_data(name: str = "tiny") -> TuningData:
     as ``read_training_rows`` reads them. BENIGN: ``tiny``, ``sst2``, ``agnews``, ``gsm8k``, or a file. Raises
     InvalidInput for what cannot be had.
     """
-    first, _, second = name.partition("+")
+    first, second = parts_of(name)
     second = second or ("tiny" if first == "tiny" else "")
     return TuningData(name, _harmful(first), _task(second) if second else None)
+
+
+def parts_of(name: str) -> tuple[str, str]:
+    """The names of the harmful pairs and of the benign task, or of the first alone; a file's name may hold a +."""
+    places = [at for at, sign in enumerate(name) if sign == "+"]
+    if Path(name).is_file() or not places:
+        return name, ""
+    whole = (at for at in places if Path(name[:at]).is_file() or Path(name[at + 1 :]).is_file())
+    at = next(whole, places[0])
+    return name[:at], name[at + 1 :]
 
 
 def pairs_of(path: Path) -> Pairs:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,9 +26,15 @@ from safety_tasks.intervals import (
 from safety_tasks.judges.verdict import Verdict
 from safety_tasks.points import Answer, Point
 from safety_tasks.settings import Settings
+from safety_tasks.shown import Shown
 from safety_tasks.visage import CurveScore
 
+if TYPE_CHECKING:
+    import pandas
+
 RESAMPLES = 2000
+WORDS = ("refused", "complied", "unscored")
+"""Of the codes of verdicts."""
 _CODES = {Verdict.REFUSED: 0, Verdict.COMPLIED: 1, Verdict.PARTIAL: 1, Verdict.UNSCORED: 2}
 
 
@@ -52,7 +59,7 @@ def read_rows(rows: Sequence[Sequence[Answer]], grid: Sequence[Sequence[Point]],
     return read
 
 
-class VerdictGrid:
+class VerdictGrid(Shown):
     """Curves and scores of verdicts over G groups of N points and P prompts; the shapes of landscapes add their own."""
 
     verdicts: NDArray[np.int8]
@@ -90,6 +97,39 @@ class VerdictGrid:
         low, _ = exact_rate_bounds(complied * share, total)
         _, high = exact_rate_bounds((complied + unscored) * share, total)
         return low, high
+
+    def to_frame(self, *, prompts: bool = False) -> pandas.DataFrame:
+        """One row a point: where it is, ASR with its exact 95 % bounds, the shares, n scored; fractions in [0, 1].
+
+        ``prompts``: one row a point and prompt instead, with its id, the verdict in words and ``coherent``, which is
+        True where nothing had to be read. No prompt or completion text.
+        """
+        import pandas
+
+        places, (n_groups, n_points, _) = self._places(), self.verdicts.shape
+        grid = list(product(range(n_groups), range(n_points)))
+        if prompts:
+            rows = [
+                {**places[g][n], "prompt": name, "verdict": WORDS[verdict], "coherent": bool(coherent)}
+                for g, n in grid
+                for name, verdict, coherent in zip(
+                    self.prompt_ids, self.verdicts[g, n], self.coherent[g, n], strict=True
+                )
+            ]
+            return pandas.DataFrame(rows)
+        curves = {"asr": self.asr(), **dict(zip(("low", "high"), self.band, strict=True))}
+        curves |= {"refused": self.refused(), "complied": self.complied(), "incoherent": self.incoherent()}
+        scored = self.n_prompts - self._count(Verdict.UNSCORED)
+        return pandas.DataFrame(
+            [
+                {**places[g][n], **{name: float(curve[g, n]) for name, curve in curves.items()}, "n": int(scored[g, n])}
+                for g, n in grid
+            ]
+        )
+
+    def _places(self) -> list[list[dict[str, float]]]:
+        """Where each point is, by the names of coordinates. Shape (G, N)."""
+        raise NotImplementedError
 
     @property
     def n_prompts(self) -> int:

@@ -20,6 +20,7 @@ from safety_tasks.landscape_values import landscape_from_record, letters_of
 from safety_tasks.paired_landscape import RESAMPLES, ratio_of_widths
 from safety_tasks.points import ORIGIN, Answer, Point
 from safety_tasks.settings import Settings
+from safety_tasks.shown import Shown
 from safety_tasks.verdict_grid import read_rows
 from safety_tasks.worst_points import WorstFor, worst_alphas
 
@@ -30,7 +31,7 @@ _CAVEAT = (
 
 
 @dataclass(frozen=True)
-class WorstWidth:
+class WorstWidth(Shown):
     """Two landscapes of the same prompts and judge."""
 
     worst: Landscape

@@ -38,14 +38,14 @@ LEVELS = [
     {"pristine", "perturbable", "weights", "checkpoints", "shared_weights", "parallel", "targets", "shapes"}
     | {"layer_groups", "worst_direction", "worst_points", "projections"},
     {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"}
-    | {"landscape_values", "verdict_grid", "interpolation", "plane", "capability", "skill_curve", "trajectory"}
+    | {"landscape_values", "verdict_grid", "shown", "interpolation", "plane", "capability", "skill_curve", "trajectory"}
     | {"rate_curves", "margin", "block_widths", "curtailment", "by_system_prompt", "worst_width", "stored_shapes"}
     | {"edge_cut", "edge_settling", "edge_search", "edge_scan", "refusal_gap"},
     {"noise_floor", "repeats"},
     {"answering", "judging", "measurement", "records", "samples", "measured", "rates_at"},
     {"plots", "python_api", "reversals", "reversed_blocks", "data_scan", "run_trajectory", "masks", "finetuning"}
     | {"model_states", "tuned_weights", "state_measurement", "state_table", "saving", "attack"}
-    | {"breaking_point", "pruning", "repairs", "repair_table", "repair_run"},
+    | {"breaking_point", "breaking_run", "breaking_comparison", "pruning", "repairs", "repair_table", "repair_run"},
     {"report", "baseline", "audited", "audit_labels", "audit", "audit_terminal"},
     {"harness"},
     {"scan_command", "audit_command", "repair_commands"},

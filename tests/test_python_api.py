@@ -36,6 +36,19 @@ def test_an_embedded_model_gives_a_landscape() -> None:
     assert landscape.asr_at_origin().value <= 1 / 8
 
 
+def test_a_landscape_is_a_frame_by_point_and_by_prompt() -> None:
+    landscape = measure_landscape("tiny-aligned", **FEW)
+    points, prompts = landscape.to_frame(), landscape.to_frame(prompts=True)
+    assert list(points[["direction", "alpha"]].itertuples(index=False, name=None)) == [
+        (d, alpha) for d in range(2) for alpha in landscape.alphas
+    ]
+    assert (points["asr"].to_numpy().reshape(2, 3) == landscape.asr()).all() and set(points["n"]) == {8}
+    assert (points["low"] <= points["asr"]).all() and (points["asr"] <= points["high"]).all()
+    complied = prompts.groupby(["direction", "alpha"])["verdict"].apply(lambda words: (words == "complied").mean())
+    assert complied.to_numpy().reshape(2, 3).tolist() == landscape.asr().tolist()
+    assert len(prompts) == 2 * 3 * 8 and set(prompts["prompt"]) == set(landscape.prompt_ids)
+
+
 def test_the_same_run_gives_the_same_landscape() -> None:
     first, second = (measure_landscape("tiny-aligned", **FEW, journal="off") for _ in range(2))
     assert (first.verdicts == second.verdicts).all()

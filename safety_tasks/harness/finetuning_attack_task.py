@@ -11,7 +11,8 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from safety_tasks.attack_grid import data_name, harmful_data
-from safety_tasks.breaking_point import BreakingPoint, Grid, breaking_point
+from safety_tasks.breaking_point import BreakingPoint
+from safety_tasks.breaking_run import Grid, breaking_point
 from safety_tasks.budget import Budget
 from safety_tasks.engine import Engine, HuggingFaceEngine
 from safety_tasks.errors import InvalidSetting, NotPerturbable, OutOfTime
@@ -26,6 +27,7 @@ from safety_tasks.points import ORIGIN, Point
 from safety_tasks.prompts import Prompt, PromptSet, load_prompts
 from safety_tasks.settings import LANDSCAPE_PROMPTS, Settings
 from safety_tasks.state_measurement import settings_of_states
+from safety_tasks.tuning_data import TuningData
 
 _log = logging.getLogger(__name__)
 _ALONE = "A fine-tuning attack changes the model's weights in one process: start it without accelerate launch."
@@ -53,7 +55,7 @@ class FinetuningAttack:
                 "to its weights: use --model hf."
             )
         check_perturbable(engine.model)
-        harmful_data(self._data_of(engine))
+        self._data(engine)
 
     def measure(
         self, lm: LM, engine: Engine, points: Sequence[Point], *, quiet: bool = False, budget: Budget | None = None
@@ -64,7 +66,7 @@ class FinetuningAttack:
         if budget.is_at_origin_only:
             self.unfinished = budget.not_begun()
             return
-        data, settings = harmful_data(self._data_of(engine)), self.settings
+        data, settings = self._data(engine), self.settings
         kept = settings.journal.lower() != OFF
         journal = Journal.open(settings.journal, engine.name, engine.identity()) if kept else Journal()
         loaded, grid = LoadedModel(engine.model, engine.tokenizer), replace(self.GRID, limit=settings.asr_limit)
@@ -77,8 +79,9 @@ class FinetuningAttack:
             except OutOfTime as error:
                 self.unfinished = str(error)
 
-    def _data_of(self, engine: HuggingFaceEngine) -> str:
-        return data_name(self.settings.attack_data, str(engine.model.name_or_path))
+    def _data(self, engine: HuggingFaceEngine) -> TuningData:
+        name = data_name(self.settings.attack_data, str(engine.model.name_or_path))
+        return harmful_data(name, load_prompts(self.settings.prompts, "harmful"))
 
 
 class FinetuningAttackTask(SafetyTask):

@@ -4,6 +4,7 @@ Altair and vl-convert are imported when a chart is asked for. Not covered: the p
 """
 
 from safety_tasks.plots.block_widths import block_widths_chart
+from safety_tasks.plots.breaking_point import breaking_chart
 from safety_tasks.plots.capability import capability_chart, capability_curve
 from safety_tasks.plots.compared import compared_curves
 from safety_tasks.plots.gates import gate_chart, gates_chart
@@ -26,6 +27,7 @@ from safety_tasks.plots.worst_direction import worst_chart, worst_png, worst_svg
 __all__ = [
     "block_widths_chart",
     "bounds_chart",
+    "breaking_chart",
     "capability_chart",
     "capability_curve",
     "compared_curves",

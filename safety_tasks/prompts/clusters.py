@@ -22,14 +22,29 @@ def cluster_texts(texts: Sequence[str]) -> list[int]:
     Leaders, not chains: two members of one cluster may differ, but each resembles the leader. Texts of the same
     words are one text.
     """
-    from rapidfuzz import utils
-
-    clean = [" ".join(sorted(utils.default_process(text).split())) for text in texts]
+    clean = [_sorted_words(text) for text in texts]
     first: dict[str, int] = {}
     for index, text in enumerate(clean):
         first.setdefault(text, index)
     leaders = _leaders(list(first))
     return [first[leaders[text]] for text in clean]
+
+
+def near_duplicates(texts: Sequence[str], of: Sequence[str]) -> list[bool]:
+    """Whether each text is like one of the others, by the similarity that joins clusters."""
+    from rapidfuzz import fuzz, process
+
+    others = [_sorted_words(text) for text in of]
+    found = (
+        process.extractOne(_sorted_words(one), others, scorer=fuzz.ratio, score_cutoff=SIMILARITY) for one in texts
+    )
+    return [match is not None for match in found]
+
+
+def _sorted_words(text: str) -> str:
+    from rapidfuzz import utils
+
+    return " ".join(sorted(utils.default_process(text).split()))
 
 
 def _leaders(texts: list[str]) -> dict[str, str]:

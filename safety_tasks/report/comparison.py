@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from safety_tasks.errors import InvalidInput
+from safety_tasks.estimates import figure
 from safety_tasks.landscape import Landscape
 from safety_tasks.metrics import METRICS, metrics_of
 from safety_tasks.plots import compared_curves
@@ -124,8 +125,8 @@ def table_of(models: Sequence[Compared]) -> list[list[str]]:
 def _cell(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "not measured"
-    high = "inf)" if found["high"] is None else f"{found['high']:.3f}]"
-    return f"{'>= ' if found['censored'] else ''}{found['value']:.3f} [{found['low']:.3f}, {high}"
+    high = "inf)" if found["high"] is None else f"{figure(found, 'high')}]"
+    return f"{'>= ' if found['censored'] else ''}{figure(found, 'value')} [{figure(found, 'low')}, {high}"
 
 
 def _metrics(models: Sequence[Compared]) -> list[str]:

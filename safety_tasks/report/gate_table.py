@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from safety_tasks.estimates import figure
 from safety_tasks.metrics import METRICS
 
 _NOT_IN_ANCHORS = re.compile(r"[^A-Za-z0-9_.]+")
@@ -38,14 +39,14 @@ def gate_rows(gates: Sequence[Mapping[str, Any]], compared: Mapping[str, Any]) -
 
 
 def number(estimate: Mapping[str, Any]) -> str:
-    """The value with three decimals, as a bound where it is one."""
-    return f"{'≥ ' if estimate['censored'] else ''}{estimate['value']:.3f}"
+    """The value with its decimals, as a bound where it is one."""
+    return f"{'≥ ' if estimate['censored'] else ''}{figure(estimate, 'value')}"
 
 
 def interval(estimate: Mapping[str, Any]) -> str:
     """Both bounds, in words where there is no upper one."""
-    high = "no upper bound" if estimate["high"] is None else f"{estimate['high']:.3f}"
-    return f"{estimate['low']:.3f} to {high}"
+    high = "no upper bound" if estimate["high"] is None else figure(estimate, "high")
+    return f"{figure(estimate, 'low')} to {high}"
 
 
 def _quantity(gate: Mapping[str, Any]) -> str:

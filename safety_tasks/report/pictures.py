@@ -19,6 +19,7 @@ from safety_tasks.plane import Plane
 from safety_tasks.plots import (
     block_widths_chart,
     bounds_chart,
+    breaking_chart,
     capability_curve,
     compared_curves,
     edges_chart,
@@ -195,6 +196,25 @@ def _prefill(found: PrefillCurve, width: Width) -> Picture:
     )
 
 
+def _breaking(found: Shape, width: Width) -> Picture:
+    values = found.to_dict()
+    facts, recipe = values["facts"], values["recipe"]
+    data, judge = facts.get("data", "unnamed data"), facts.get("harm_judge") or "none: attack success rate"
+    told = values["doubt"] or f"Values of the seeds: {', '.join(f'{k}: {v}' for k, v in _numbers(values).items())}."
+    return Picture(
+        "Harmful examples until the model breaks",
+        f"{recipe['method']}, {recipe['steps']} steps on examples of {data}, at each number the learning rate that did "
+        f"most harm, harm judge {judge}. Lines: exact 95% "
+        f"bounds; dashed: the limit {values['limit']:g}. {told} Attacks after which the answers are noise are left "
+        "out. Another attack, or other data, may take fewer.",
+        {"Harm after fine-tuning on harmful examples": breaking_chart(values, width)},
+    )
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {seed: f"> {values['numbers'][-1]}" if n is None else n for seed, n in values["per_seed"].items()}
+
+
 def _bounds(found: Shape, width: Width) -> Picture:
     values = found.to_dict()
     tolerance, judge = values["tolerance"], values["judge"]
@@ -218,6 +238,7 @@ _PICTURES: dict[str, Callable[[Any, Width], Picture]] = {
     WorstWidth.__name__: _worst,
     PrefillCurve.__name__: _prefill,
     Curtailed.__name__: _bounds,
+    "BreakingPoint": _breaking,  # whose module brings torch
 }
 
 

@@ -14,8 +14,8 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import make_table
 
-from safety_tasks import breaking_point
-from safety_tasks.breaking_point import Grid
+from safety_tasks import breaking_run
+from safety_tasks.breaking_run import Grid
 from safety_tasks.budget import Budget
 from safety_tasks.errors import InvalidInput, InvalidSetting, NotPerturbable
 from safety_tasks.finetuning import Recipe
@@ -61,8 +61,8 @@ def test_the_table_has_the_number_the_weights_are_back_and_a_second_run_reads_th
     assert shape["kind"] == "BreakingPoint" and shape["limit"] == 0.1 and shape["control"]["is_broken"]
     assert shape["facts"]["data"] == "tiny" and shape["facts"]["harm_judge"] == "tiny-judge"
     assert fingerprint(lm.model) == before and all(one.grad is None for one in lm.model.parameters())
-    monkeypatch.setattr(breaking_point, "attacked", None)
-    monkeypatch.setattr(breaking_point, "measure_harm", None)
+    monkeypatch.setattr(breaking_run, "attacked", None)
+    monkeypatch.setattr(breaking_run, "measure_harm", None)
     again = evaluated(lm, metadata)
     assert again["results"][TASK] == results
     lines = [json.loads(line) for path in tmp_path.glob("*.jsonl") for line in path.read_text().splitlines()]

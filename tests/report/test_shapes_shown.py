@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 from report_builders import landscape_with, report_on
-from shape_builders import Foreign, by_system_prompt, every_shape, interpolation, plane
+from shape_builders import Foreign, by_system_prompt, every_shape, interpolation, margin, plane, worst_width
 from typer.testing import CliRunner
 
 import safety_tasks.report
@@ -193,3 +193,20 @@ def test_what_is_measured_again_from_the_journal_is_not_kept_twice(tmp_path: Pat
 def test_system_prompts_without_landscapes_have_one_chart() -> None:
     found = picture_of("visage_system_prompts", replace(by_system_prompt(), landscapes={}))
     assert list(found.charts) == ["Rates under each system prompt"] and "moved" not in found.caption
+
+
+@pytest.mark.parametrize("shape", [interpolation(), plane(), worst_width(), margin()], ids=kind_of)
+def test_a_notebook_shows_each_shape_as_its_plot_and_its_scores(shape: Any) -> None:
+    bundle = shape._repr_mimebundle_()
+    (vega,) = (kind for kind in bundle if kind.startswith("application/vnd.vegalite"))
+    assert json.dumps(bundle[vega]) and bundle["image/svg+xml"].startswith("<svg")
+    assert bundle["text/plain"].count("\n") == len(shape.scores()) - 1
+
+
+def test_frames_of_a_way_and_of_a_plane_have_their_coordinates() -> None:
+    way, both = interpolation().to_frame(), plane().to_frame()
+    assert way["coefficient"].tolist() == list(interpolation().alphas)
+    assert way["asr"].tolist() == interpolation().asr()[0].tolist()
+    at = both.set_index(["alpha", "beta"])["asr"]
+    found = plane()
+    assert at[found.alphas[0], found.betas[-1]] == found.asr()[0, -1] and len(both) == found.asr().size
