@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 DOCS = Path(__file__).parents[1] / "docs"
 PAGES = (DOCS / "explanation" / "visage.md", DOCS / "tutorial.md")
 BLOCK = re.compile(r"^```(\w+)(?: title=\"([\w./-]+)\")?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -23,7 +25,7 @@ NOT_A_USERS = ("CI", "BUILD_NUMBER", "GITHUB_", "PYTEST_", "LLMSAFETY_")
 # Each command has a process of its own; what all of them import is imported once, before the process is forked.
 PROCESSES = """
 import json, os, runpy, sys
-import lm_eval.evaluator, peft, torch, transformers
+import altair, datasets, lm_eval.evaluator, peft, scipy.stats, sklearn.metrics, torch, transformers
 for line in sys.stdin:
     words, out = json.loads(line)
     child = os.fork()
@@ -82,10 +84,12 @@ def plain(line: str) -> str:
     return SECONDS.sub(" in 0.00s", line.rstrip())
 
 
+@pytest.mark.timeout(900)  # a minute of one core, and machines are shared
 def test_the_commands_of_the_tutorial_print_what_it_says(tmp_path: Path) -> None:
     quiet = "-W ignore::pytest.PytestAssertRewriteWarning"  # of plugins that were imported before the fork
     environment = {name: value for name, value in os.environ.items() if not name.startswith(NOT_A_USERS)}
     environment |= {"OMP_NUM_THREADS": "1", "COLUMNS": "80", "PYTEST_ADDOPTS": quiet}
+    others: list[str] = []
     with subprocess.Popen(
         [sys.executable, "-c", PROCESSES],
         stdin=subprocess.PIPE,
@@ -105,8 +109,10 @@ def test_the_commands_of_the_tutorial_print_what_it_says(tmp_path: Path) -> None
             processes.stdin.flush()
             assert processes.stdout.readline().strip() in ("0", "1"), step.words
             printed = out.read_text(encoding="utf-8")
-            assert says(step.said, printed.splitlines()), f"{shlex.join(step.words)}\n{printed}"
+            if not says(step.said, printed.splitlines()):
+                others.append(f"$ {shlex.join(step.words)}\n{printed}")
         processes.stdin.close()
+    assert not others, "printed now:\n" + "\n".join(others)
 
 
 def test_a_number_that_differs_is_seen_and_seconds_are_not() -> None:
