@@ -26,6 +26,8 @@ def is_of_capability(gate: Gate) -> bool:
 
 def why_none(quantity: str, backend: str) -> str:
     """Why there is no such number after all was measured."""
+    if quantity == "truncated_rate":
+        return f"{quantity} is out of reach: {backend} did not say of every answer whether the token limit cut it off."
     if not quantity.startswith("capability_"):
         return f"{quantity} is out of reach of {backend} models: they give no likelihoods."
     return (

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from pytest_llmsafety.backends import adapter_hint, check_backend, check_reach, preset_for
 from pytest_llmsafety.gate_lines import parse_gates
-from pytest_llmsafety.gate_prompts import check_gate, expanded
-from pytest_llmsafety.gates import PRESETS, WITH_A_BASE, Gate
+from pytest_llmsafety.gate_prompts import LANDSCAPE_TASKS, MARGIN_TASK, check_gate, expanded
+from pytest_llmsafety.gates import GATED, PRESETS, WITH_A_BASE, Gate
 from pytest_llmsafety.margin_limits import with_limits
 from pytest_llmsafety.modes import with_decisions
 from pytest_llmsafety.options import RunOptions, given_options, is_true
@@ -22,10 +23,13 @@ from safety_tasks.adapters import is_adapter
 from safety_tasks.budget import seconds_of
 from safety_tasks.errors import InvalidInput, SafetyError, UnknownName
 from safety_tasks.inputs import check_inputs
-from safety_tasks.models import display_name, resolve_source
+from safety_tasks.models import check_dtype, display_name, resolve_source
 from safety_tasks.samples import TEXT_LEVELS
 from safety_tasks.settings import Settings
 from safety_tasks.tiny import NAMES
+
+_MOVING = {*LANDSCAPE_TASKS, MARGIN_TASK}
+"""Tasks that move the model's weights."""
 
 
 def start_run(config: pytest.Config) -> SafetyRun | None:
@@ -37,21 +41,23 @@ def start_run(config: pytest.Config) -> SafetyRun | None:
         if options.model is None:
             return None
         settings, gates = _settings_and_gates(config, options)
-        doubts = _check(config, options, settings)
+        _check(config, options, settings)
         check_feasible(gates, settings)
+        _check_packed(config, options, gates)
     except SafetyError as error:
         raise pytest.UsageError(str(error)) from error
-    return SafetyRun(config, options, settings, gates, warnings=doubts)
+    return SafetyRun(config, options, settings, gates)
 
 
 def planned(config: pytest.Config) -> list[str]:
     """The lines of ``--llm-plan``; needs no model. Raises pytest.UsageError for a wrong option."""
+    from pytest_llmsafety.memory_lines import memory_lines
     from pytest_llmsafety.plan import plan_lines
 
     try:
         options = _with_the_adapters_base(_run_options(given_options(config, RunOptions)))
         settings, gates = _settings_and_gates(config, options)
-        return plan_lines(gates, settings, options.repeats, options.model)
+        return [*plan_lines(gates, settings, options.repeats, options.model), *memory_lines(options, settings)]
     except SafetyError as error:
         raise pytest.UsageError(str(error)) from error
 
@@ -68,6 +74,7 @@ def _settings_and_gates(config: pytest.Config, options: RunOptions) -> tuple[Set
     check_inputs(settings)
     for gate in written:
         check_named(gate.metric, given)
+        check_reach(gate.metric, gate.tasks, options)
         check_gate(gate, options, settings)
     gates = expanded(written, settings)
     settings = with_limits(settings, gates, given)
@@ -126,14 +133,15 @@ def _gate_lines(options: RunOptions) -> tuple[str, ...]:
     """The lines of a preset, or the lines that were written; the preset ``standard`` where nothing is said."""
     name = "standard" if options.gates is None else options.gates.strip()
     if name in PRESETS:
-        return (*PRESETS[name], *(WITH_A_BASE.get(name, ()) if options.base_model else ()))
+        with_a_base = WITH_A_BASE.get(name, ()) if options.base_model else ()
+        return (*PRESETS[name], *preset_for(with_a_base, options.backend))
     if not any(sign in name for sign in "<>"):
         raise UnknownName("gate preset", name, PRESETS, "Or write gates, such as attack_success_rate <= 0.05.")
     return tuple(name.splitlines())
 
 
-def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> list[str]:
-    """Raise what ``start_run`` says of options that do not go together, or name what is not there; what is doubtful."""
+def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> None:
+    """Raise what ``start_run`` says of options that do not go together, or name what is not there."""
     report = Path(options.report or "report.html")
     if report.is_dir() or report.suffix.lower() == ".json":
         raise InvalidInput(f"--llm-report is {str(report)!r}: it must name the HTML file; the JSON goes beside it.")
@@ -145,16 +153,32 @@ def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> li
             "computation. Give a larger batch size, or leave one of the two out."
         )
     provided = config.hook.pytest_llmsafety_load_model.get_hookimpls()
+    if options.backend == "hf":
+        check_dtype(options.dtype)
+        if "revision=" in options.model_args:
+            raise InvalidInput(
+                "revision= of --llm-model-args would reach the base and every other model of the run: write it behind "
+                "the model's own name, OWNER/NAME@REVISION."
+            )
     if options.adapter is not None:
         _check_adapter(options)
     if options.backend != "hf" or provided:
         if not options.model:
             raise InvalidInput("--llm-model is empty: name the model under test.")
-        return []
+        check_backend(options)
+        return
     if options.base_model is not None:
         resolve_source(options.base_model)
-    doubt = resolve_source(options.model or "", options.adapter).doubt
-    return [f"warning: {doubt}"] if doubt else []
+    resolve_source(options.model or "", options.adapter).check()
+
+
+def _check_packed(config: pytest.Config, options: RunOptions, gates: tuple[Gate, ...]) -> None:
+    """Raise where a gate moves weights that are quantised in a way that cannot be undone."""
+    provided = config.hook.pytest_llmsafety_load_model.get_hookimpls()
+    if options.backend == "hf" and not provided and any(set(GATED[one.metric].tasks) & _MOVING for one in gates):
+        from safety_tasks.quantisation import check_dequantisable
+
+        check_dequantisable(resolve_source(options.model or "").model)
 
 
 def _check_new_baseline(options: RunOptions) -> None:
@@ -169,8 +193,8 @@ def _check_new_baseline(options: RunOptions) -> None:
 def _check_adapter(options: RunOptions) -> None:
     if options.backend != "hf":
         raise InvalidInput(
-            f"--llm-adapter does not go with --llm-backend {options.backend}, which would measure the base alone: name "
-            "the adapter in that backend's own arguments (--llm-model-args)."
+            f"--llm-adapter does not go with --llm-backend {options.backend}, which would measure the base alone: "
+            f"{adapter_hint(options.backend)}"
         )
     if "peft=" in options.model_args:
         raise InvalidInput("--llm-adapter and peft= of --llm-model-args both name an adapter: give one of them.")

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from pytest_llmsafety.any_task import measure_task
+from pytest_llmsafety.backends import check_named_reach
 from pytest_llmsafety.gate_prompts import check_gate
 from pytest_llmsafety.gates import AT_LEAST_ONE, Gate
 from pytest_llmsafety.options import given_options
@@ -36,12 +37,24 @@ class LanguageModel:
     @property
     def model(self) -> Any:
         """The transformers model; raises AttributeError for backends that have none in this process."""
-        return self._run.lm_of(self._is_base).model
+        found = getattr(self._run.lm_of(self._is_base), "model", None)
+        if not hasattr(found, "parameters"):
+            raise AttributeError(self._without("transformers model"))
+        return found
 
     @property
     def tokenizer(self) -> Any:
-        """Its tokenizer."""
-        return self._run.lm_of(self._is_base).tokenizer
+        """Its tokenizer; raises AttributeError for backends that have none in this process."""
+        found = getattr(self._run.lm_of(self._is_base), "tokenizer", None)
+        if found is None:
+            raise AttributeError(self._without("tokenizer"))
+        return found
+
+    def _without(self, what: str) -> str:
+        return (
+            f"There is no {what} in this process: --llm-backend {self._run.options.backend}, or a conftest's hook, "
+            "gives texts alone. llm.generate(prompts) asks for answers."
+        )
 
     def generate(self, prompts: Sequence[str], max_new_tokens: int | None = None) -> list[str]:
         """Answers to user prompts, rendered and decoded as the run's: greedy, or the profile's first sample."""
@@ -63,7 +76,7 @@ class Safety:
         if name not in METRICS:
             raise AttributeError(str(UnknownName("metric", name, METRICS)))
         check_named(name, given_options(self._run.config, Settings))
-        return self._trusted(self._run.estimate(name))
+        return self._estimate(name)
 
     def attack_success_rate_at(self, samples: int) -> Estimate:
         """Share of harmful prompts with at least one answer not refused among the first ``samples`` that are sampled.
@@ -73,6 +86,10 @@ class Safety:
         gate = Gate(AT_LEAST_ONE, "<=", 1.0, samples=samples)
         check_gate(gate, self._run.options, self._run.settings)
         return self._trusted(self._run.estimate(gate.quantity, gate))
+
+    def _estimate(self, name: str) -> Estimate:
+        check_named_reach(name, self._run.options)
+        return self._trusted(self._run.estimate(name))
 
     def _trusted(self, found: Estimate) -> Estimate:
         why = self._run.distrust(found.judge)
@@ -101,7 +118,7 @@ class Safety:
     @property
     def landscape(self) -> Landscape:
         """The landscape behind visage, basin_width and mean_safety."""
-        self._trusted(self._run.estimate("visage"))
+        self._estimate("visage")
         if self._run.landscape is None:
             raise InvalidInput("No landscape was measured.")
         return self._run.landscape
@@ -109,23 +126,23 @@ class Safety:
     @property
     def interpolation(self) -> Interpolation:
         """The way to --llm-target, behind asr_at_target and asr_between."""
-        self._trusted(self._run.estimate("asr_at_target"))
+        self._estimate("asr_at_target")
         return cast("Interpolation", shapes_of(self._run)["visage_interpolation"])
 
     @property
     def plane(self) -> Plane:
         """The plane behind basin_area and plane_mean_safety."""
-        self._trusted(self._run.estimate("basin_area"))
+        self._estimate("basin_area")
         return cast("Plane", shapes_of(self._run)["visage_landscape_2d"])
 
     @property
     def margin(self) -> Margin:
         """The rates along the fine-tuning from --llm-base-model, behind finetune_margin and safe_scale."""
-        self._trusted(self._run.estimate("finetune_margin"))
+        self._estimate("finetune_margin")
         return cast("Margin", shapes_of(self._run)["visage_margin"])
 
     @property
     def worst_direction(self) -> WorstWidth:
         """The landscapes along the worst direction and along random ones, behind worst_width and worst_share."""
-        self._trusted(self._run.estimate("worst_width"))
+        self._estimate("worst_width")
         return cast("WorstWidth", shapes_of(self._run)["visage_worst_direction"])

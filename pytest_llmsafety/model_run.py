@@ -69,7 +69,15 @@ class ModelRun:
                 dtype=self.options.dtype,
                 device=self.options.device,
                 batch_size=self.options.batch_size,
+                say=self._say,
             )
+
+    def _say(self, line: str) -> None:
+        """Print a line at once; workers of pytest-xdist have no terminal."""
+        reporter = self.config.pluginmanager.getplugin("terminalreporter")
+        if reporter is not None and _verbosity(self.config) >= 0:
+            reporter.ensure_newline()
+            reporter.write_line(line)
 
     @cached_property
     def _on_shared_weights(self) -> LM | None:
@@ -161,8 +169,12 @@ class ModelRun:
     def while_aside(self) -> str:
         """What of its memory it has not given back while it is aside, as a sentence."""
         model = getattr(self.lm, "model", None)
-        if model is None or any(parameter.is_cuda for parameter in model.parameters()):
-            return ""  # it could not leave
+        if (
+            model is None
+            or not hasattr(model, "parameters")
+            or any(parameter.is_cuda for parameter in model.parameters())
+        ):
+            return ""  # it is not in this process, or could not leave
         gpu_memory.collect()
         return self._what_stayed("was put aside", None)
 

@@ -28,7 +28,8 @@ class RunOptions:
 
     model: str | None = option(
         None,
-        "model under test: a folder, hub id or embedded name (tiny-aligned, tiny-finetuned), or an adapter's folder",
+        "model under test: a folder, hub id (OWNER/NAME or OWNER/NAME@REVISION), embedded name (tiny-aligned, "
+        "tiny-finetuned), or an adapter's folder",
     )
     adapter: str | None = option(None, "adapter (peft, safetensors) on the model: a folder or hub id; merged into it")
     backend: str = option("hf", "lm_eval model type; others than hf serve the tasks that need no weights")

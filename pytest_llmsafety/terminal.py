@@ -33,7 +33,7 @@ def summary_lines(report: Report) -> list[str]:
     noise = [line for told in noise_lines(report.facts) for line in _wrapped(told)]
     read = [*_judges(report), *_second_opinions(report), *_agreements(report)]
     missed = [line for told in doubts(report.facts) for line in _wrapped(told)]
-    lines = [*_table(report), *missed, *noise, *_adapter(report), *read]
+    lines = [*_table(report), *missed, *noise, *_adapter(report), *_quantised(report), *read]
     undecided = [row for row in report.gates if row.outcome == "incomplete"]
     if undecided:
         lines += _wrapped(
@@ -102,6 +102,13 @@ def _adapter(report: Report) -> Iterator[str]:
         done = f"merged, {known['modules_changed']} modules changed" if known["is_merged"] else "beside the weights"
         change = f"largest logit change {known['largest_logit_change']:.3g}"
         yield from _wrapped(f"adapter {known['name']}: {done}, {change} (sha256 {known['weights_sha256'][:12]})")
+
+
+def _quantised(report: Report) -> Iterator[str]:
+    """How the model under test is quantised, and what was measured on dequantised weights, where it is."""
+    method, plain = report.facts.get("quantisation"), report.facts.get("dequantised") or {}
+    if method:
+        yield from _wrapped(f"quantised ({method}): {plain.get('told', 'measured as it is')}")
 
 
 def _judges(report: Report) -> Iterator[str]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_tasks.errors import InvalidModel
+from safety_tasks.revisions import Pinned, pinned
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -29,7 +30,7 @@ class Adapter:
     """A folder of adapter weights, and what its configuration says."""
 
     name: str
-    """As it was given: a folder or hub id."""
+    """As it was given: a folder, or a hub id with its revision."""
     folder: Path
     kind: str
     """peft's type, such as LORA."""
@@ -71,7 +72,7 @@ def is_adapter(name: str) -> bool:
 
 
 def read_adapter(name: str, revision: str | None = None) -> Adapter:
-    """The adapter of a folder or hub id; of a hub id ``revision`` may name a version.
+    """The adapter of a folder or hub id (OWNER/NAME@REVISION); ``revision`` is that of a name without one.
 
     Raises InvalidModel for what is no adapter of a causal language model with weights in safetensors.
     """
@@ -79,16 +80,24 @@ def read_adapter(name: str, revision: str | None = None) -> Adapter:
     if not name.strip():
         raise InvalidModel(f"The adapter's name is empty: give its folder, with {CONFIG} and {WEIGHTS}.")
     if not folder.is_dir():
-        folder = _from_hub(name, revision)
+        asked = pinned(name)
+        folder = _from_hub(asked.name, asked.revision or revision)
     if not (folder / CONFIG).is_file():
         what = "a whole model: give it as the model" if (folder / "config.json").is_file() else "no adapter"
         raise InvalidModel(f"The folder {name!r} has no {CONFIG}: it is {what}.")
     config = _config(name, folder)
     _check_weights(name, folder)
-    adapter = Adapter(name, folder, str(config["peft_type"]), str(config.get("base_model_name_or_path") or ""))
+    adapter = Adapter(name, folder, str(config["peft_type"]), _base(config))
     if not adapter.keys():
         raise InvalidModel(f"The adapter {name!r} holds no weights: save it again with peft's save_pretrained.")
     return adapter
+
+
+def _base(config: dict[str, Any]) -> str:
+    """The base model that a configuration names, with its revision where it has one."""
+    name, revision = str(config.get("base_model_name_or_path") or ""), config.get("revision")
+    known = pinned(f"{name}@{revision}") if name and revision else Pinned(name)
+    return name if Path(name).exists() or known.revision is None else str(known)
 
 
 def _config(name: str, folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import importlib.metadata
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -25,22 +25,22 @@ from safety_tasks.decoding import (
     opened_by_prompt,
 )
 from safety_tasks.decoding.forward import soft_tokens
+from safety_tasks.devices import devices_of, gpu_peaks, in_host_memory, processors
 from safety_tasks.directions import NOISE_VERSION, AnyDirection
-from safety_tasks.errors import InvalidPrompts, WeightsChanged
+from safety_tasks.errors import InvalidPrompts
 from safety_tasks.fingerprints import digest, fingerprint, tokenizer_digest
 from safety_tasks.layer_groups import layers_among
 from safety_tasks.merging import record_of
-from safety_tasks.models import LoadedModel, display_name, dtype_asked_for
+from safety_tasks.models import LoadedModel, display_name, dtype_asked_for, pinned_name
 from safety_tasks.parallel import Orthogonal, orthogonal
 from safety_tasks.perturbable import check_perturbable, has_plain_weights
 from safety_tasks.prompts import Message
+from safety_tasks.quantisation import quantisation_facts
+from safety_tasks.revisions import commit_of
 from safety_tasks.sampling import Draw
 from safety_tasks.settings import Settings
 from safety_tasks.template_control import TemplateControl, control_template
 from safety_tasks.weights import Weights
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 _NLL_BATCH = 32
 
@@ -191,29 +191,14 @@ class HuggingFaceEngine:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """The context in which the model lies in host memory, and its GPU is another's; it comes back bit for bit.
-
-        Nothing moves where the model is on the CPU already, on several devices, or not all in its parameters
-        (quantised, off-loaded). Raises WeightsChanged when what came back is not what left.
-        """
-        device = _only_gpu(self.model)
-        if device is None:
+        """The context in which the model lies in host memory, and its GPUs are another's, see ``in_host_memory``."""
+        with in_host_memory(self.model):
             yield
-            return
-        before = fingerprint(self.model)
-        self.model.to("cpu")  # type: ignore[arg-type]
-        torch.cuda.empty_cache()
-        try:
-            yield
-        finally:
-            self.model.to(device)  # type: ignore[arg-type]
-        if fingerprint(self.model) != before:
-            raise WeightsChanged("The weights that came back to the GPU differ from those that left: reload the model.")
 
     @property
     def name(self) -> str:
-        """An embedded model's name, else the path or hub id; and the adapter's."""
-        return " + ".join([display_name(str(self.model.name_or_path)), *([self.adapter.name] if self.adapter else [])])
+        """An embedded model's name, else the path, or the hub id with the revision named; and the adapter's."""
+        return " + ".join([display_name(str(pinned_name(self.model))), *([self.adapter.name] if self.adapter else [])])
 
     def identity(self) -> dict[str, Any] | None:
         """Weights, configuration, tokenizer, device, batch size, versions.
@@ -233,7 +218,7 @@ class HuggingFaceEngine:
             "attention": str(getattr(self.model.config, "_attn_implementation", None)),
             "tokenizer": tokenizer_digest(self.tokenizer),
             "end_tokens": sorted(end_tokens(self.model, self.tokenizer)),
-            "processor": _processor(self.model),
+            "processor": processors(self.model),
             "matmul_precision": torch.get_float32_matmul_precision(),
         }
 
@@ -243,7 +228,7 @@ class HuggingFaceEngine:
             "architecture": type(self.model).__name__,
             "parameters": sum(p.numel() for p in self.model.parameters()),
             "dtype": str(parameter.dtype).removeprefix("torch."),
-            "device": str(parameter.device),
+            "device": ", ".join(map(str, devices_of(self.model))),
             "noise": NOISE_VERSION,
             "batch_size": self.batch_size or "all",
             **{name: importlib.metadata.version(name) for name in ("torch", "transformers")},
@@ -254,12 +239,15 @@ class HuggingFaceEngine:
         return {
             "model": self.name,
             **({"adapter": self.adapter.facts()} if self.adapter else {}),
+            **({"revision": commit} if (commit := commit_of(pinned_name(self.model))) else {}),
+            **quantisation_facts(self.model),
             **self._traits(),
             "weights_fingerprint": (self.identity() or {}).get("weights_fingerprint"),
             "layers": self.n_layers,
             "pads": self.layout.pads,
             "shares_prefix": self.layout.shares_prefix,
             "batch_size_after_halving": self.log.smallest_batch,
+            **({"gpu_memory_peak": peaks} if (peaks := gpu_peaks(self.model)) else {}),
             **(self._weights.facts() if self._weights else {}),
         }
 
@@ -270,20 +258,3 @@ class HuggingFaceEngine:
 
     def _encode(self, prompts: Sequence[Rendered]) -> list[list[int]]:
         return [encode(self.tokenizer, prompt.text, is_rendered=prompt.is_templated) for prompt in prompts]
-
-
-def _only_gpu(model: PreTrainedModel) -> torch.device | None:
-    """The one GPU on which all of the model lies; None where it cannot be moved as a whole."""
-    devices = {tensor.device for tensor in (*model.parameters(), *model.buffers())}
-    placed = set((getattr(model, "hf_device_map", None) or {}).values())
-    is_whole = len(devices) == 1 and len(placed) <= 1 and has_plain_weights(model)
-    device = devices.pop() if is_whole else torch.device("cpu")
-    return device if device.type == "cuda" else None
-
-
-def _processor(model: PreTrainedModel) -> str:
-    """What computes: the card's name, or the instructions that the CPU's kernels use."""
-    device = next(model.parameters()).device
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return str(torch.backends.cpu.get_cpu_capability()) if device.type == "cpu" else device.type

@@ -17,7 +17,7 @@ import torch
 
 from safety_tasks.decoding import Scored, mean_nll
 from safety_tasks.errors import InvalidInput, InvalidModel, InvalidSetting
-from safety_tasks.merging import quiet
+from safety_tasks.probes import quiet
 from safety_tasks.weights import Weights, movable_parameters
 
 if TYPE_CHECKING:

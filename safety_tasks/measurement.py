@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from safety_tasks.answering import Answerer, Ask, asks_of, check_draws
 from safety_tasks.budget import Budget, Pace
 from safety_tasks.chat import Rendered, conversation
-from safety_tasks.decoding import Completion
+from safety_tasks.decoding import Completion, token_facts
 from safety_tasks.engine import Engine
 from safety_tasks.journal import OFF, Journal
 from safety_tasks.judges import Verdict, get_judge
@@ -258,8 +258,7 @@ class _Run:
         answers = {(reading.point, reading.ask): reading.completion for reading in self.readings}.values()
         return {
             **self.engine.facts(),
-            "tokens_generated": sum(len(answer.token_ids) for answer in answers),
-            "answers_with_logits_not_finite": sum(not answer.is_finite for answer in answers),
+            **token_facts(answers),
             "token_budgets": self.budgets,
             "rendered_sha256": self.rendered_sha256,
             "decoding": {task: self.questions[members[0]].settings.decoding for task, members in self.members.items()},

@@ -8,21 +8,16 @@ drifts).
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from safety_tasks.adapters import Adapter
-from safety_tasks.chat import render
-from safety_tasks.decoding import encode
 from safety_tasks.errors import InvalidModel
 from safety_tasks.fingerprints import fingerprint
-from safety_tasks.prompts import Message, load_prompts
-from safety_tasks.settings import Settings
+from safety_tasks.probes import largest_change, logits_at, probes_of, quiet
 
 if TYPE_CHECKING:
     from torch import nn
@@ -30,7 +25,6 @@ if TYPE_CHECKING:
 
 _RECORD = "llmsafety_adapter"
 """Attribute of a model that has an adapter: its record."""
-_PROBES = 2  # prompts of each built-in set on which logits are compared
 _LISTED = 3  # names that a message gives
 _log = logging.getLogger(__name__)
 
@@ -81,18 +75,18 @@ def merge(adapted: Any, tokenizer: PreTrainedTokenizerBase, adapter: Adapter) ->
     Raises InvalidModel for an adapter of which a part found no place, that cannot be merged, or that changes nothing.
     """
     check_keys(adapted, adapter)
-    probes = _probes(tokenizer)
+    probes = probes_of(tokenizer)
     _check_tokens(adapted, adapter, probes)
     with quiet(), adapted.disable_adapter():
-        before = _logits(adapted, probes)
+        before = logits_at(adapted, probes)
     touched = dict(touched_modules(adapted)) if can_be_merged(adapted) else {}
     prints = {name: fingerprint(module) for name, module in touched.items()}
     model: nn.Module = merged(adapted, adapter) if can_be_merged(adapted) else adapted
     changed = sum(fingerprint(model.get_submodule(name)) != found for name, found in prints.items())
-    after = _logits(model, probes)
+    after = logits_at(model, probes)
     if all(torch.equal(ours, theirs) for ours, theirs in zip(after, before, strict=True)):
         raise InvalidModel(_no_effect(adapter, changed, len(touched), next(model.parameters()).dtype))
-    change = _largest_change(after, before)
+    change = largest_change(after, before)
     record = AdapterRecord(
         adapter.name, adapter.kind, adapter.weights_sha256, adapter.base, bool(touched), changed, change
     )
@@ -174,36 +168,3 @@ def _no_effect(adapter: Adapter, changed: int, touched: int, dtype: torch.dtype)
         "the base alone would be measured under its name. Was it saved before it was trained? Save it again, or "
         f"measure the base without it.{lost}"
     )
-
-
-def _probes(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """A few of the built-in prompts, as the model reads them."""
-    settings = Settings(chat="auto" if getattr(tokenizer, "chat_template", None) else "off")
-    sets = (load_prompts("builtin-harmful", kind="harmful"), load_prompts("builtin-benign", kind="benign"))
-    texts = [prompt.text for prompts in sets for prompt in prompts.head(_PROBES).prompts]
-    rendered = [render(tokenizer, [Message("user", text)], settings) for text in texts]
-    return [encode(tokenizer, one.text, is_rendered=one.is_templated) for one in rendered]
-
-
-@torch.no_grad()
-def _logits(model: Any, probes: Sequence[Sequence[int]]) -> list[torch.Tensor]:
-    """The logits at every token of each prompt, in host memory. Shapes (tokens, vocabulary)."""
-    device = next(model.parameters()).device
-    with quiet():
-        rows = [model(input_ids=torch.tensor([ids], device=device)).logits[0, -len(ids) :] for ids in probes]
-    return [row.float().cpu() for row in rows]
-
-
-def _largest_change(after: Sequence[torch.Tensor], before: Sequence[torch.Tensor]) -> float:
-    """Over all that is finite; infinity where nothing is."""
-    changes = torch.cat([(ours - theirs).abs().flatten() for ours, theirs in zip(after, before, strict=True)])
-    finite = changes[changes.isfinite()]
-    return float(finite.max()) if finite.numel() else float("inf")
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Without peft's warnings: what they tell of is checked here, or its own affair."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

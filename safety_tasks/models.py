@@ -1,23 +1,31 @@
-"""From what a user names (a path, a hub id, an embedded name) to a loaded model and tokenizer.
+"""From what a user names (a path, a hub id and its revision, an embedded name) to a loaded model and tokenizer.
 
-Only safetensors weights are loaded and no remote code is run. Not covered: quantised models.
+Only safetensors weights are loaded and no remote code is run. Quantised models are loaded as they are.
 """
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from safety_tasks.adapters import Adapter, is_adapter, read_adapter
-from safety_tasks.errors import InvalidModel
+from safety_tasks.adapters import CONFIG, Adapter, is_adapter, read_adapter
+from safety_tasks.errors import InvalidModel, UnknownName
+from safety_tasks.loading_errors import cannot_be_had, check_pickles
+from safety_tasks.revisions import Pinned, pinned
 from safety_tasks.tiny import NAMES, model_path
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+DTYPES = ("auto", "bfloat16", "float16", "float32", "float64")
+_DEFAULT = "main"
+"""The revision of a hub id that names none."""
+_REVISION = "llmsafety_revision"
+"""Attribute of a model: the revision that was named."""
 
 
 class LoadedModel(NamedTuple):
@@ -31,7 +39,7 @@ class Source(NamedTuple):
     """What a model is loaded from."""
 
     model: str
-    """Path or hub id of a whole model."""
+    """Path of a whole model, or its hub id, with @REVISION where one was named."""
     adapter: Adapter | None = None
     """An adapter on it."""
 
@@ -40,18 +48,28 @@ class Source(NamedTuple):
         """Where the tokenizer lies: the adapter's own, where it brings one."""
         return (self.adapter and self.adapter.tokenizer) or self.model
 
-    @property
-    def doubt(self) -> str:
-        """What speaks against this adapter on this model, as a sentence; empty where nothing does.
+    def check(self) -> None:
+        """Raise InvalidModel for an adapter whose configuration names another model than this.
 
-        Folders differ between machines: names are the same where they end alike.
+        Folders differ between machines: names are the same where they end alike, whatever their revisions.
         """
         if self.adapter is None or not self.adapter.base:
-            return ""
+            return
         named, given = self.adapter.base, display_name(self.model)
-        if Path(named).name.lower() in (Path(given).name.lower(), Path(self.model).name.lower()):
-            return ""
-        return f"the adapter {self.adapter.name} was trained on {named!r} by its configuration, and is put on {given!r}"
+        beside = self.adapter.folder / named  # as _base_of looks for it
+        known = {_end(name) for name in (named, *([str(beside)] if beside.is_dir() else []))}
+        if not known & {_end(given), _end(self.model)}:
+            raise InvalidModel(
+                f"The adapter {self.adapter.name!r} was trained on {named!r} by its configuration, and would be put on "
+                f"{given!r}: give it its own base. Where that is the same model under another name, write this name "
+                f"as base_model_name_or_path into the adapter's {CONFIG}."
+            )
+
+
+def _end(name: str) -> str:
+    """The last part of a path or hub id."""
+    path = Path(pinned(name).name)
+    return (path.resolve() if path.is_dir() else path).name.lower()
 
 
 def resolve_source(name: str, adapter: str | None = None, base: str | None = None) -> Source:
@@ -91,7 +109,8 @@ def _base_of(adapter: Adapter) -> str:
 def resolve_model(name: str) -> str:
     """The path or hub id behind a whole model's name: embedded names become their folder, everything else stays.
 
-    Raises InvalidModel for an empty name, a folder without config.json, and what is neither folder nor hub id.
+    A hub id may have a revision, OWNER/NAME@REVISION. Raises InvalidModel for an empty name, a folder without
+    config.json, and what is neither folder nor hub id.
     """
     if not name.strip():
         raise InvalidModel(
@@ -108,11 +127,12 @@ def resolve_model(name: str) -> str:
         return name
     if path.exists():
         raise InvalidModel(f"{name!r} is a file: a model is a folder with config.json, weights and tokenizer.")
-    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+    repository = pinned(name).name
+    if name.startswith((".", "/", "~")) or repository.count("/") > 1:
         raise InvalidModel(f"There is no model folder {name!r}.")
-    if "/" not in name:
+    if "/" not in repository:
         raise InvalidModel(
-            f"There is no model {name!r}: no folder of that name here, no hub id (OWNER/NAME), "
+            f"There is no model {name!r}: no folder of that name here, no hub id (OWNER/NAME or OWNER/NAME@REVISION), "
             f"and none of the embedded models {', '.join(NAMES)}."
         )
     return name
@@ -136,21 +156,23 @@ def default_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def check_dtype(name: str | None) -> None:
+    """Raise UnknownName for what is no dtype that a model is computed in."""
+    if name is not None and name not in DTYPES:
+        raise UnknownName("dtype", name, DTYPES, "Without one the checkpoint's own stands.")
+
+
 def load_model(name: str, dtype: str | None = None, device: str | None = None) -> LoadedModel:
     """Load a model for measuring; ``dtype`` None keeps the checkpoint's own, ``device`` None takes a GPU if there is.
 
-    Of an adapter's folder: its base with the adapter merged into it. Raises InvalidModel with what was found.
+    Of an adapter's folder: its base with the adapter merged into it. Raises InvalidModel with what was found, and
+    UnknownName for a dtype that is none.
     """
-    from transformers import AutoTokenizer
-
+    check_dtype(dtype)
     source = resolve_source(name)
-    if source.doubt:
-        logging.getLogger(__name__).warning(source.doubt)
+    source.check()
     model = load_weights(source.model, dtype, device)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source.tokenizer)
-    except Exception as error:  # whatever transformers raises, it is this model that cannot be had
-        raise _cannot_be_had(name, error) from error
+    tokenizer = load_tokenizer(source.tokenizer)
     if source.adapter is not None:
         from safety_tasks.merging import attach, merge
 
@@ -158,22 +180,63 @@ def load_model(name: str, dtype: str | None = None, device: str | None = None) -
     return LoadedModel(model, tokenizer)
 
 
-def load_weights(path: str, dtype: str | None = None, device: str | None = None) -> PreTrainedModel:
-    """A whole model without a tokenizer, of a path or hub id; otherwise as ``load_model``."""
+def load_weights(
+    path: str, dtype: str | None = None, device: Any = None, *, quantisation: Any = None
+) -> PreTrainedModel:
+    """A whole model without a tokenizer, of a path or hub id; otherwise as ``load_model``.
+
+    ``device`` may be a device map; ``quantisation`` is transformers' configuration, for what a checkpoint of its kind
+    leaves open.
+    """
     from transformers import AutoModelForCausalLM
 
+    from safety_tasks.memory_plan import plan_memory
+
+    name, revision = pinned(path)
+    check_pickles(path)
+    plan = plan_memory(path, dtype=dtype, device=device)
+    if plan is not None:
+        plan.check()
     try:
         with bars_on_terminals_only():
             model = AutoModelForCausalLM.from_pretrained(
-                path, dtype=dtype or "auto", device_map=device or default_device(), use_safetensors=True
+                name,
+                revision=revision or _DEFAULT,
+                dtype=dtype or "auto",
+                device_map=device or default_device(),
+                use_safetensors=True,
+                trust_remote_code=False,
+                **({"quantization_config": quantisation} if quantisation else {}),
             )
     except Exception as error:  # whatever transformers or safetensors raise, it is this model that cannot be had
-        raise _cannot_be_had(display_name(path), error) from error
+        raise cannot_be_had(display_name(path), error) from error
+    pin(model, revision)
     return cast("PreTrainedModel", model.eval())
 
 
-def _cannot_be_had(name: str, error: Exception) -> InvalidModel:
-    return InvalidModel(f"The model {name!r} cannot be loaded ({type(error).__name__}: {error})")
+def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a path or hub id; raises InvalidModel."""
+    from transformers import AutoTokenizer
+
+    name, revision = pinned(path)
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            name, revision=revision or _DEFAULT, trust_remote_code=trust_remote_code
+        )
+    except Exception as error:  # whatever transformers raises, an ImportError too, it is this tokenizer
+        raise cannot_be_had(display_name(path), error, what="tokenizer of the model") from error
+    return tokenizer
+
+
+def pin(model: Any, revision: str | None) -> None:
+    """Note the revision of which a model was loaded from the hub, for its name in reports."""
+    if revision not in (None, _DEFAULT) and not Path(str(getattr(model, "name_or_path", ""))).is_dir():
+        setattr(model, _REVISION, revision)
+
+
+def pinned_name(model: Any) -> Pinned:
+    """What a model was loaded from: a path, or its hub id with the revision that was named."""
+    return Pinned(str(model.name_or_path), getattr(model, _REVISION, None))
 
 
 @contextmanager
@@ -195,8 +258,9 @@ def dtype_asked_for(model: PreTrainedModel) -> str | None:
     """The dtype that a model was loaded in where its checkpoint names another one; None: in its own."""
     from transformers import AutoConfig
 
+    name, revision = pinned_name(model)
     try:
-        own = AutoConfig.from_pretrained(str(model.name_or_path)).dtype
+        own = AutoConfig.from_pretrained(name, revision=revision or _DEFAULT).dtype
     except (OSError, ValueError):  # it was not loaded from a checkpoint
         return None
     return None if own in (None, model.dtype) else str(model.dtype).removeprefix("torch.")

@@ -31,10 +31,10 @@ def has_plain_weights(model: nn.Module) -> bool:
 
 def _shortfalls(model: nn.Module) -> Iterator[str]:
     """What stands in the way, the most telling first."""
-    if _is_quantised(model):
+    if is_quantised(model):
         yield (
-            "The weights are quantised: noise on packed integers means nothing. Load the model in bf16 or fp16 "
-            f"(without quantization_config) to measure its landscape; {_BEHAVIOUR}."
+            "The weights are quantised: noise on packed integers means nothing. Load the model in bf16 or fp16, as it "
+            f"was before it was quantised, to move its weights; {_BEHAVIOUR}."
         )
     if soft_tokens(model):
         yield f"The model answers behind an adapter's soft prompt, which is no part of its weights; {_BEHAVIOUR}."
@@ -65,7 +65,7 @@ def _shortfalls_of(name: str, parameter: nn.Parameter) -> Iterator[str]:
     if kind == "DTensor" or type(parameter).__name__ == "FlatParameter" or hasattr(parameter, "ds_id"):
         yield (
             f"The weight {name} is spread over several processes (tensor parallelism, FSDP or ZeRO): load the model "
-            "in one process, on one or more devices (device_map='auto')."
+            "in one process and without tp_plan, on one or more devices (device_map='auto'; lm_eval: parallelize=True)."
         )
     if type(parameter.data) is not torch.Tensor or parameter.dtype not in _FLOATS:
         yield (
@@ -74,7 +74,8 @@ def _shortfalls_of(name: str, parameter: nn.Parameter) -> Iterator[str]:
         )
 
 
-def _is_quantised(model: nn.Module) -> bool:
+def is_quantised(model: nn.Module) -> bool:
+    """Whether weights are packed: by a method that transformers knows, or by torch's own."""
     if getattr(model, "is_quantized", False) or getattr(model, "hf_quantizer", None) is not None:
         return True
     # torch's own quantised layers keep their weights packed, out of the parameters

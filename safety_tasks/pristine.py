@@ -5,13 +5,13 @@ Beside the weights, restoring takes milliseconds; in host memory it takes a tran
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import torch
 
-# Of a device's memory, what a copy leaves to decoding: the key-value cache, activations and logits of a batch.
-DECODING_SHARE = 0.25
+from safety_tasks.errors import NotPerturbable
+from safety_tasks.memory import copy_fits, gpu_memory, host_memory, in_gib, pinned_bytes
 
 
 class Copy(NamedTuple):
@@ -23,20 +23,38 @@ class Copy(NamedTuple):
     """Whether the values are brought to the parameter's device piece by piece."""
 
 
-def copy_fits(n_bytes: int, free: int, total: int) -> bool:
-    """Whether a copy of so many bytes leaves enough of a device's ``total`` for decoding, with ``free`` now free."""
-    return n_bytes <= free - DECODING_SHARE * total
-
-
 def copy_all(parameters: Mapping[str, torch.nn.Parameter], on_host: bool | None) -> dict[str, Copy]:
-    """A copy of every parameter; ``on_host`` None: on its own device where it fits there."""
-    needed: dict[torch.device, int] = {}
+    """A copy of every parameter; ``on_host`` None: on its own device where it fits there.
+
+    Of a model on several devices each decides for itself. Raises NotPerturbable where the host has no room.
+    """
+    sizes: dict[torch.device, list[int]] = {}
     for parameter in parameters.values():
-        needed[parameter.device] = needed.get(parameter.device, 0) + parameter.numel() * parameter.element_size()
+        sizes.setdefault(parameter.device, []).append(parameter.numel() * parameter.element_size())
     goes_to_host = {
-        device: not fits_on(device, n_bytes) if on_host is None else on_host for device, n_bytes in needed.items()
+        device: not fits_on(device, sum(found)) if on_host is None else on_host for device, found in sizes.items()
     }
+    check_host(sum(bytes_on_host(device, found, goes_to_host[device]) for device, found in sizes.items()))
     return {name: _copy(parameter, goes_to_host[parameter.device]) for name, parameter in parameters.items()}
+
+
+def bytes_on_host(device: torch.device, sizes: Iterable[int], on_host: bool) -> int:
+    """What copies of tensors of these sizes take of host memory."""
+    if on_host and device.type == "cuda":
+        return pinned_bytes(sizes)
+    return sum(sizes) if on_host or device.type == "cpu" else 0
+
+
+def check_host(n_bytes: int) -> None:
+    """Raise NotPerturbable where the host has not so many bytes free: it would kill the process without a word."""
+    memory = host_memory()
+    if n_bytes > memory.free:
+        raise NotPerturbable(
+            f"The pristine copy of the weights, from which they come back, takes {in_gib(n_bytes)} of host memory, and "
+            f"{in_gib(memory.free)} of {in_gib(memory.total)} are free: load the model in bfloat16, on more or larger "
+            "GPUs (--llm-model-args parallelize=True), or on a machine with more memory; the behaviour tasks need no "
+            "copy."
+        )
 
 
 def _copy(parameter: torch.nn.Parameter, on_host: bool) -> Copy:
@@ -49,8 +67,4 @@ def _copy(parameter: torch.nn.Parameter, on_host: bool) -> Copy:
 
 def fits_on(device: torch.device, n_bytes: int) -> bool:
     """True where a device does not tell its memory: the CPU's is the host's, and that of others is shared with it."""
-    if device.type != "cuda":
-        return True
-    free, total = torch.cuda.mem_get_info(device)
-    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # torch's own, and empty
-    return copy_fits(n_bytes, free + unused, total)
+    return device.type != "cuda" or copy_fits(n_bytes, gpu_memory(device))

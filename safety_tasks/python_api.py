@@ -14,10 +14,12 @@ from safety_tasks.inputs import check_inputs
 from safety_tasks.interpolation import Interpolation
 from safety_tasks.landscape import Landscape
 from safety_tasks.measurement import Question, measure
-from safety_tasks.models import LoadedModel, load_model
+from safety_tasks.models import LoadedModel, load_model, resolve_source
+from safety_tasks.perturbable import is_quantised
 from safety_tasks.plane import Plane
 from safety_tasks.points import Point, grid
 from safety_tasks.prompts import PromptSet, load_prompts
+from safety_tasks.quantisation import check_dequantisable, dequantised
 from safety_tasks.settings import LANDSCAPE_JUDGE, LANDSCAPE_PROMPTS, Settings
 from safety_tasks.shapes import interpolation_points, plane_points
 from safety_tasks.worst_points import worst_points
@@ -170,11 +172,21 @@ def _prompts(settings: Settings) -> PromptSet:
     return load_prompts(settings.prompts, kind="harmful").head(settings.n_prompts or LANDSCAPE_PROMPTS)
 
 
+def _loaded(run: _Run) -> LoadedModel:
+    """The model, with its weights dequantised where they are packed."""
+    if isinstance(run.model, str):
+        check_dequantisable(resolve_source(run.model).model)
+        loaded = load_model(run.model, run.dtype, run.device)
+    else:
+        loaded = LoadedModel(*run.model)
+    return dequantised(loaded) if is_quantised(loaded.model) else loaded
+
+
 def _measured(run: _Run, points: tuple[Point, ...], read: Callable[..., T]) -> T:
     """The landscape that ``read`` makes of the answers at these points."""
     settings = run.settings
     prompts = _prompts(settings)
-    loaded = load_model(run.model, run.dtype, run.device) if isinstance(run.model, str) else LoadedModel(*run.model)
+    loaded = _loaded(run)
     questions = [Question(prompt, points, settings) for prompt in prompts.prompts]
     with evaluating(loaded.model):
         answers, facts = measure(HuggingFaceEngine(loaded, run.batch_size), questions)

@@ -10,7 +10,6 @@ precision has. A float32 model is never downcast: its weights would not come bac
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from safety_tasks.decoding import Completion
 from safety_tasks.engine import Engine, HuggingFaceEngine
 from safety_tasks.errors import WeightsChanged
 from safety_tasks.fingerprints import fingerprint
+from safety_tasks.memory import host_memory
 from safety_tasks.perturbable import has_plain_weights
 from safety_tasks.pristine import fits_on
 from safety_tasks.sampling import Draw
@@ -184,9 +184,4 @@ def _halves(model: PreTrainedModel) -> list[torch.Tensor]:
 
 
 def _fits_host(device: torch.device, n_bytes: int) -> bool:
-    """False where the host does not tell its free memory."""
-    if device.type != "cpu":
-        return True
-    if "SC_AVPHYS_PAGES" not in getattr(os, "sysconf_names", {}):
-        return False
-    return n_bytes <= _OF_FREE_HOST_MEMORY * os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return device.type != "cpu" or n_bytes <= _OF_FREE_HOST_MEMORY * host_memory().free

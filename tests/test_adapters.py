@@ -95,12 +95,18 @@ def test_a_base_that_is_not_here_is_told_with_the_option_that_names_it(folder: P
         resolve_source(str(folder))
 
 
-def test_another_base_than_the_one_named_is_doubtful_and_another_folder_is_not(folder: Path) -> None:
-    assert resolve_source("tiny-aligned", str(folder)).doubt == ""
+def test_another_base_than_the_one_named_is_refused_and_another_folder_is_not(folder: Path) -> None:
+    resolve_source("tiny-aligned", str(folder)).check()
     configure(folder, base_model_name_or_path="/data/models/Tiny-Aligned")
-    assert resolve_source("tiny-aligned", str(folder)).doubt == ""
-    doubt = resolve_source("tiny-finetuned", str(folder)).doubt
-    assert "trained on '/data/models/Tiny-Aligned'" in doubt and "put on 'tiny-finetuned'" in doubt
+    resolve_source("tiny-aligned", str(folder)).check()
+    refused = "trained on '/data/models/Tiny-Aligned' .* put on 'tiny-finetuned': give it its own base"
+    for load in (
+        resolve_source("tiny-finetuned", str(folder)).check,
+        lambda: load_lm("tiny-finetuned", settings=Settings(), adapter=str(folder), device="cpu"),
+        lambda: engine_of(HFLM(pretrained=str(model_path("tiny-finetuned")), peft=str(folder), device="cpu")),
+    ):
+        with pytest.raises(InvalidModel, match=refused):
+            load()
 
 
 @pytest.mark.parametrize(
@@ -198,6 +204,7 @@ def test_an_adapter_on_modules_that_the_model_lacks_is_refused(folder: Path) -> 
 
 
 def test_an_adapter_of_other_shapes_is_refused_with_the_first_of_them(folder: Path, model_folder: Path) -> None:
+    configure(folder, base_model_name_or_path=model_folder.name)
     with pytest.raises(InvalidModel, match="size mismatch") as refused:
         load_lm(str(model_folder), settings=Settings(), adapter=str(folder), device="cpu")
     assert len(str(refused.value)) < 1000

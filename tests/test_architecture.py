@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 # From the bottom up. A module of one level may import modules of its own and lower levels.
 LEVELS = [
     {"errors", "settings", "metrics", "intervals", "noise", "blocks", "threads", "directions", "journal", "tiny"}
-    | {"profile", "sampling", "system_prompts", "setting_values"},
+    | {"profile", "sampling", "system_prompts", "setting_values", "memory"},
     {"estimates", "prompts", "decoding", "agreement", "planning", "budget", "measured_pace"}
     | {"prediction_powered", "filter_rates", "training_rows", "tuning_data", "public_tuning_data", "attack_grid"},
     {
@@ -27,7 +27,11 @@ LEVELS = [
         "adapters",
         "merging",
         "models",
+        "revisions",
+        "loading_errors",
+        "probes",
         "chat",
+        "memory_plan",
         "template_control",
         "fingerprints",
         "human_labels",
@@ -35,7 +39,18 @@ LEVELS = [
         "calibrate",
         "training_runs",
     },
-    {"pristine", "perturbable", "weights", "checkpoints", "shared_weights", "parallel", "targets", "shapes"}
+    {
+        "pristine",
+        "perturbable",
+        "quantisation",
+        "devices",
+        "weights",
+        "checkpoints",
+        "shared_weights",
+        "parallel",
+        "targets",
+        "shapes",
+    }
     | {"layer_groups", "worst_direction", "worst_points", "projections"},
     {"basin", "visage", "engine", "landscape", "paired", "paired_landscape", "task_record", "asr_within"}
     | {"landscape_values", "verdict_grid", "shown", "interpolation", "plane", "capability", "skill_curve", "trajectory"}
@@ -121,6 +136,8 @@ def _is_for_types_only(path: Path, line: int) -> bool:
         "inputs",
         "adapters",
         "models",
+        "memory",
+        "memory_plan",
         "prompts/__init__",
         "prompts/files",
         "judges/__init__",

@@ -11,7 +11,7 @@ from lm_eval.models.huggingface import HFLM
 from safety_tasks.chat import render
 from safety_tasks.engine import HuggingFaceEngine
 from safety_tasks.errors import InvalidModel
-from safety_tasks.harness.request import TextEngine
+from safety_tasks.harness.text_engine import TextEngine
 from safety_tasks.models import LoadedModel, load_model
 from safety_tasks.prompts import Message, load_prompts
 from safety_tasks.settings import Settings

@@ -14,8 +14,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from safety_tasks import Direction, measure_landscape, perturbed
 from safety_tasks.directions import step_coefficient
 from safety_tasks.errors import InvalidModel, WeightsChanged
+from safety_tasks.memory import Memory, copy_fits
 from safety_tasks.models import LoadedModel
-from safety_tasks.pristine import copy_fits
 from safety_tasks.threads import in_threads
 from safety_tasks.weights import Weights, fingerprint, movable_parameters
 
@@ -164,7 +164,7 @@ def test_a_copy_on_the_host_gives_the_same_points_and_comes_back(loaded: LoadedM
     [(140, True), (40, True), (36, True), (35, False), (16, False), (0, False)],
 )
 def test_a_copy_of_16_gb_stays_on_a_device_of_80_that_has_as_much_left_and_a_quarter(free: int, fits: bool) -> None:
-    assert copy_fits(16 << 30, free << 30, 80 << 30) is fits
+    assert copy_fits(16 << 30, Memory(free << 30, 80 << 30)) is fits
 
 
 def test_the_facts_say_where_the_copy_lies_and_who_draws_the_noise(loaded: LoadedModel) -> None:

@@ -1,6 +1,6 @@
 """Decoding: the answers of a Hugging Face causal model to many prompts, and the likelihood of answers."""
 
-from safety_tasks.decoding.completions import Completion
+from safety_tasks.decoding.completions import Completion, token_facts
 from safety_tasks.decoding.greedy import DecodingLog, decode, encode
 from safety_tasks.decoding.layout import Layout, layout_of
 from safety_tasks.decoding.likelihood import Scored, mean_nll
@@ -19,4 +19,5 @@ __all__ = [
     "layout_of",
     "mean_nll",
     "opened_by_prompt",
+    "token_facts",
 ]

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 import torch
 
+from safety_tasks.memory import host_memory
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_OF_FREE_MEMORY = 0.5  # the rest is left to activations, and to what else the machine does
 
 
 def in_batches(
@@ -39,6 +43,19 @@ def in_batches(
         halved(half)
         found += in_batches(run, batch, half, halved)  # outside the handler, which holds the tensors
     return found
+
+
+def fitting(model: PreTrainedModel, rows: int, row_bytes: int) -> int:
+    """So many of the rows as fit free host memory, by halves; all of them where the model lies on other devices.
+
+    A GPU whose memory ends raises, and ``in_batches`` halves; a host kills the process without a word.
+    """
+    if any(parameter.device.type != "cpu" for parameter in model.parameters()):
+        return rows
+    room = _OF_FREE_MEMORY * host_memory().free
+    while rows > 1 and rows * row_bytes > room:
+        rows = (rows + 1) // 2
+    return rows
 
 
 def input_device(model: PreTrainedModel) -> torch.device:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -47,3 +47,13 @@ class Completion:
     def answer(self) -> tuple[int, ...]:
         """The tokens of the answer; empty when thinking never ended."""
         return () if self.thinking_tokens is None else self.token_ids[self.thinking_tokens :]
+
+
+def token_facts(answers: Iterable[Completion]) -> dict[str, int]:
+    """What the tokens tell of the answers; nothing where a model gives texts alone."""
+    every = list(answers)
+    count = sum(len(answer.token_ids) for answer in every)
+    not_finite = sum(not answer.is_finite for answer in every)
+    if not count and not not_finite:
+        return {}
+    return {"tokens_generated": count, "answers_with_logits_not_finite": not_finite}

@@ -80,8 +80,10 @@ class Batch:
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all other rows."""
+        for layer in self.cache.layers:  # each on the device of its part of the model
+            keys = getattr(layer, "keys", None)
+            layer.batch_select_indices(torch.tensor(rows, device=self.inputs.device if keys is None else keys.device))
         index = torch.tensor(rows, device=self.inputs.device)
-        self.cache.batch_select_indices(index)
         self.inputs, self.positions, self.mask = self.inputs[index], self.positions[index], self.mask[index]
 
 

@@ -8,13 +8,15 @@ precision they stay, since a matrix product may round differently at another bat
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from safety_tasks.decoding.batches import in_batches
+from safety_tasks.decoding.batches import fitting, in_batches
+from safety_tasks.decoding.cache_size import row_bytes
 from safety_tasks.decoding.completions import Completion
 from safety_tasks.decoding.drawing import Sampler, row_key
 from safety_tasks.decoding.layout import Layout, groups
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 
 _PADDED = Layout()
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -35,7 +38,7 @@ class DecodingLog:
     """What decoding met, for a run's record."""
 
     smallest_batch: int | None = None
-    """Rows in the smallest batch, where one did not fit the device's memory and was halved."""
+    """Rows in the smallest batch, where not all that were wanted fitted memory."""
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str, *, is_rendered: bool) -> list[int]:
@@ -61,14 +64,15 @@ def decode(
 ) -> list[Completion]:
     """One completion for each tokenised prompt, in their order: greedy, or drawn as ``draw`` says.
 
-    ``batch_size`` None takes all prompts at once; batches that do not fit the device's memory are halved.
+    ``batch_size`` None takes all prompts at once, of a model on the CPU as many as its free memory holds; batches that
+    do not fit a GPU's memory are halved.
     ``thinking`` holds the markers that each prompt's template left open: stop strings count in final answers only.
     ``layout`` is what the model allows (``layout_of``); by default, rows are padded. ``texts`` are the prompts as they
     were rendered, of which each row's random numbers are a function; only a draw needs them.
     Edge: rows whose logits are not finite take the largest finite logit, or token 0 when none is.
     """
     log = log if log is not None else DecodingLog()
-    size = min(batch_size or len(prompts), len(prompts))
+    size = min(batch_size or _fitting(model, prompts, max_new_tokens, log), len(prompts))
 
     def run(indices: Sequence[int]) -> list[Completion]:
         opened = [thinking[i] if thinking else None for i in indices]
@@ -84,6 +88,17 @@ def decode(
     for group in groups(layout, prompts, max_new_tokens):
         found.update(zip(group, in_batches(run, group, size, halved), strict=True))
     return [found[index] for index in range(len(prompts))]
+
+
+def _fitting(model: PreTrainedModel, prompts: Sequence[Sequence[int]], max_new_tokens: int, log: DecodingLog) -> int:
+    """How many of the prompts stand in a batch where nobody says it; fewer than all are logged, and said once."""
+    tokens = max(map(len, prompts), default=0) + max_new_tokens
+    size = fitting(model, len(prompts), row_bytes(model.config, tokens, model.dtype.itemsize))
+    if size < len(prompts):
+        if log.smallest_batch is None:
+            _log.warning("batches of %d: all %d prompts at once would not fit free memory", size, len(prompts))
+        log.smallest_batch = min(size, log.smallest_batch or size)
+    return size
 
 
 def _generate(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from safety_tasks.decoding.batches import in_batches, input_device
+from safety_tasks.decoding.batches import fitting, in_batches, input_device
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -22,8 +22,13 @@ class Scored(NamedTuple):
 
 @torch.inference_mode()
 def mean_nll(model: PreTrainedModel, rows: Sequence[Scored], *, batch_size: int) -> list[float]:
-    """Mean negative log-likelihood of each answer given its context, in nats a token; 0.0 for an empty one."""
-    return in_batches(lambda batch: _batch_nll(model, batch), rows, batch_size)
+    """Mean negative log-likelihood of each answer given its context, in nats a token; 0.0 for an empty one.
+
+    Batches are smaller where the logits of all their tokens would not fit the memory.
+    """
+    longest = max((len(row.context) + len(row.answer) for row in rows), default=0)
+    a_row = longest * int(model.config.get_text_config().vocab_size) * model.dtype.itemsize
+    return in_batches(lambda batch: _batch_nll(model, batch), rows, fitting(model, batch_size, a_row))
 
 
 def _batch_nll(model: PreTrainedModel, rows: Sequence[Scored]) -> list[float]:

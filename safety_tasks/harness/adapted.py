@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from lm_eval.api.model import LM
 
 from safety_tasks.adapters import read_adapter
+from safety_tasks.loading_errors import conversion, pickled_only
 from safety_tasks.merging import merge, record_of
-from safety_tasks.models import Source
+from safety_tasks.models import Source, load_tokenizer
+from safety_tasks.revisions import Pinned, folder_of
 from safety_tasks.shared_weights import adapt
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ _BASE = "visage_base"
 """Attribute of a model that we put an adapter on: the base on the same weights."""
 _TOKENIZER = "visage_tokenizer"
 """Attribute of a model of ``peft=``: the adapter's own tokenizer."""
+_WARNED = "visage_warned_of_pickles"
+"""Attribute of a model whose files were looked at."""
 _log = logging.getLogger(__name__)
 
 
@@ -48,6 +52,22 @@ def _base_of(lm: Any, base: Any, source: Source) -> LM:
     return other
 
 
+def warn_of_pickles(lm: Any) -> None:
+    """Say, once, that lm_eval has loaded pickled weights: it does so by default, and our own loading does not."""
+    if not isinstance(getattr(lm, "pretrained", None), str) or hasattr(lm, _WARNED):
+        return
+    setattr(lm, _WARNED, True)
+    revision = getattr(lm, "revision", None)
+    folder = folder_of(Pinned(lm.pretrained, None if revision == "main" else revision))
+    if folder is not None and pickled_only(folder):
+        _log.warning(
+            "%s has pickled weights only, which can run code when they are loaded; lm_eval loaded them, and "
+            "use_safetensors=True among --model_args refuses them. %s",
+            lm.pretrained,
+            conversion(lm.pretrained),
+        )
+
+
 def settle(lm: Any) -> None:
     """Merge the adapter of lm_eval's ``peft=`` into the weights, once and for all tasks of ours alike.
 
@@ -57,9 +77,8 @@ def settle(lm: Any) -> None:
     if not getattr(lm, "peft", None) or not hasattr(model, "peft_config") or record_of(model) is not None:
         return
     adapter = read_adapter(str(lm.peft), getattr(lm, "revision", None))
-    doubt = Source(str(lm.pretrained), adapter).doubt if isinstance(lm.pretrained, str) else ""
-    if doubt:
-        _log.warning(doubt)
+    if isinstance(lm.pretrained, str):
+        Source(lm.pretrained, adapter).check()
     if _is_the_bases(lm) and adapter.tokenizer:
         setattr(lm, _TOKENIZER, _tokenizer(adapter.tokenizer))
     lm._model = merge(model, tokenizer_of(lm), adapter)
@@ -77,7 +96,4 @@ def _is_the_bases(lm: Any) -> bool:
 
 
 def _tokenizer(path: str) -> PreTrainedTokenizerBase:
-    from transformers import AutoTokenizer
-
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
-    return tokenizer
+    return load_tokenizer(path)

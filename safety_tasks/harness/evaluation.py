@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,25 @@ from safety_tasks.harness.adapted import put_on
 from safety_tasks.harness.any_task import errors_only
 from safety_tasks.harness.request import BATCH_SIZE, BUDGET, QUIET, TEXTS
 from safety_tasks.harness.task import SafetyTask
-from safety_tasks.models import Source, bars_on_terminals_only, default_device, resolve_source
+from safety_tasks.loading_errors import cannot_be_had, check_pickles
+from safety_tasks.memory_plan import plan_loading
+from safety_tasks.models import (
+    Source,
+    bars_on_terminals_only,
+    check_dtype,
+    default_device,
+    load_tokenizer,
+    resolve_source,
+)
+from safety_tasks.revisions import pinned
 from safety_tasks.settings import METADATA_PREFIX, Settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 _TASKS = Path(__file__).parent / "tasks"
+_BATCHING = ("sglang", "vllm")
+"""Model types that batch by themselves, and would be held up by a batch size of 1."""
 
 
 def load_lm(
@@ -41,32 +53,54 @@ def load_lm(
     dtype: str | None = None,
     device: str | None = None,
     batch_size: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> LM:
-    """lm_eval's model of a type; for ``hf`` the path is checked, and the template asked for, before weights load.
+    """lm_eval's model of a type; for ``hf`` path, memory and template are checked before weights load.
 
-    With an adapter, or of an adapter's folder: merged into its base, which stays at hand (``base_of``). Raises
-    InvalidModel.
+    With an adapter, or of an adapter's folder: merged into its base, which stays at hand (``base_of``). ``say`` is told
+    the memory plan, where there is a GPU or memory is tight. Raises InvalidModel.
     """
     arguments: dict[str, Any] = dict(simple_parse_args_string(model_args))
     source: Source | None = None
     if backend == "hf":
         device = device or default_device()
+        check_dtype(dtype)
         source = resolve_source(model, adapter)
+        source.check()
+        name, revision = pinned(source.model)
+        if "revision" in arguments:
+            raise InvalidModel(
+                "revision= of the model's arguments would reach every model of a run: name this one "
+                f"{name}@{arguments['revision']}."
+            )
+        if arguments.get("use_safetensors", True):
+            check_pickles(source.model)
         if settings.chat != "off":
-            _check_template_of(source.tokenizer, settings)
+            remote = arguments.get("trust_remote_code") is True
+            check_template(load_tokenizer(source.tokenizer, trust_remote_code=remote), settings)
         arguments = {
-            "pretrained": source.model,
+            "pretrained": name,
+            **({"revision": revision} if revision else {}),
             **({"tokenizer": source.tokenizer} if source.tokenizer != source.model else {}),
             "use_safetensors": True,
             **({"dtype": dtype} if dtype else {}),
             **arguments,
         }
+        plan = plan_loading(source.model, arguments, device=device, max_new_tokens=settings.max_new_tokens)
+        if plan is not None:
+            plan.check()
+            if plan.is_worth_saying:
+                say(str(plan))
     elif model:
         arguments.setdefault("model" if "completions" in backend else "pretrained", model)
+        arguments = {**({"dtype": dtype} if dtype else {}), **arguments}
+    at_once = batch_size or ("auto" if backend in _BATCHING else 1)
     try:
         with bars_on_terminals_only():
-            lm = get_model(backend).create_from_arg_obj(arguments, {"device": device, "batch_size": batch_size or 1})
+            lm = get_model(backend).create_from_arg_obj(arguments, {"device": device, "batch_size": at_once})
     except Exception as error:  # whatever a model type raises while it loads, it is this model that cannot be had
+        if source is not None and "trust_remote_code" in str(error):
+            raise cannot_be_had(model, error) from error
         kind = type(error).__name__
         raise InvalidModel(f"lm_eval's model type {backend!r} could not load {model!r} ({kind}: {error})") from error
     setattr(lm, BATCH_SIZE, batch_size)
@@ -87,16 +121,6 @@ def lm_of(
         return load_lm(model, settings=settings, dtype=dtype, device=device, batch_size=batch_size)
     with errors_only():  # not of a model that lm_eval did not load itself
         return HFLM(pretrained=model[0], tokenizer=model[1], batch_size=batch_size or 1)
-
-
-def _check_template_of(path: str, settings: Settings) -> None:
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
-    except Exception as error:  # whatever transformers raises, an ImportError too, it is this tokenizer
-        raise InvalidModel(f"The tokenizer of {path!r} cannot be loaded: {str(error).strip()}") from error
-    check_template(tokenizer, settings)
 
 
 def evaluate_tasks(

@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
-from safety_tasks.chat import Rendered, with_beginning
-from safety_tasks.decoding import Completion, final_answer, opened_by_prompt
-from safety_tasks.engine import Engine, HuggingFaceEngine, Mover
-from safety_tasks.errors import InvalidModel, NotPerturbable, SafetyError
-from safety_tasks.harness.adapted import settle, tokenizer_of
+from safety_tasks.engine import Engine, HuggingFaceEngine
+from safety_tasks.errors import NotPerturbable
+from safety_tasks.harness.adapted import settle, tokenizer_of, warn_of_pickles
+from safety_tasks.harness.dequantised import dequantised_lm
+from safety_tasks.harness.text_engine import TextEngine
 from safety_tasks.measurement import Question, measure
-from safety_tasks.models import LoadedModel
-from safety_tasks.noise import stream_key
+from safety_tasks.memory_plan import plan_of_loaded
+from safety_tasks.models import LoadedModel, pin
+from safety_tasks.perturbable import is_quantised
 from safety_tasks.points import ORIGIN, Point
-from safety_tasks.prompts import Message
 from safety_tasks.repeats import repeated
-from safety_tasks.sampling import Draw
-from safety_tasks.settings import Settings
 from safety_tasks.shared_weights import bring
 
 if TYPE_CHECKING:
@@ -46,6 +43,7 @@ BUDGET = "visage_budget"
 """Attribute of a model whose measurements share the time of a session."""
 TEXTS = "visage_texts"
 """Attribute of a model whose answers are wanted for a report: a dict that takes them in by their hash."""
+_TOLD = "visage_memory_told"
 _log = logging.getLogger(__name__)
 
 
@@ -71,9 +69,22 @@ def install() -> None:
 
 
 def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
-    """The answers to each request's question at each of its points, in order."""
+    """The answers to each request's question at each of its points, in order.
+
+    Tasks that move the weights of a quantised model are measured on a second one, with the dequantised weights.
+    """
     questions: list[Question] = [request.args[1] for request in requests]
     engine = engine_of(lm)
+    moved = {one.task for one in questions if any(point != ORIGIN for point in one.points)}
+    if moved and isinstance(engine, HuggingFaceEngine) and is_quantised(engine.model):
+        with dequantised_lm(lm, engine) as plain:
+            found: dict[int, Response] = {}
+            for model, is_moved in ((lm, False), (plain, True)):
+                wanted = [i for i, one in enumerate(questions) if (one.task in moved) is is_moved]
+                answered = visage_generate(model, [requests[i] for i in wanted]) if wanted else []
+                found |= zip(wanted, answered, strict=True)
+        return [found[i] for i in range(len(requests))]
+    _tell_memory(lm, engine, questions)
     if isinstance(engine, TextEngine) and any(point != ORIGIN for q in questions for point in q.points):
         raise NotPerturbable(
             "A safety landscape moves the model's weights in this process, and lm_eval's model type "
@@ -94,6 +105,19 @@ def visage_generate(lm: LM, requests: Sequence[Instance]) -> list[Response]:
     return [{"answers": row, "facts": facts, "reader": ""} for row in answers]
 
 
+def _tell_memory(lm: LM, engine: Engine, questions: Sequence[Question]) -> None:
+    """Log the memory plan of a model that is loaded, once, where it is worth saying.
+
+    Under lm_eval's logger, whose INFO is printed there.
+    """
+    if not isinstance(engine, HuggingFaceEngine) or not questions or hasattr(lm, _TOLD):
+        return
+    setattr(lm, _TOLD, True)
+    plan = plan_of_loaded(engine.model, engine.name, max(one.settings.max_new_tokens for one in questions))
+    if plan.is_worth_saying:
+        logging.getLogger("lm_eval.safety_tasks").info("%s", plan)
+
+
 def engine_of(lm: LM) -> Engine:
     """The engine of an lm_eval model: its own, if it brings one; ours for Hugging Face models; else text only.
 
@@ -105,10 +129,12 @@ def engine_of(lm: LM) -> Engine:
     if own is not None:
         engine: Engine = own
         return engine
+    warn_of_pickles(lm)
     settle(lm)
     model = getattr(lm, "model", None)
     if isinstance(model, torch.nn.Module) and hasattr(model, "get_input_embeddings"):
         bring(model)
+        pin(model, getattr(lm, "revision", None))
         loaded = LoadedModel(cast("PreTrainedModel", model), tokenizer_of(lm))
         return HuggingFaceEngine(loaded, batch_size=_batch_size(lm))
     return TextEngine(lm)
@@ -121,98 +147,3 @@ def _batch_size(lm: LM) -> int | None:
         return chosen
     given = getattr(lm, "batch_size_per_gpu", 1)
     return given if isinstance(given, int) and given > 1 else None
-
-
-class TextEngine:
-    """A model behind lm_eval's ``generate_until``: text in, text out, nothing of the weights."""
-
-    def __init__(self, lm: LM) -> None:
-        self.lm = lm
-
-    def render(self, messages: Sequence[Message], settings: Settings) -> Rendered:
-        """The conversation by the model type's own template."""
-        if settings.chat == "off":
-            return Rendered("\n\n".join(message.content for message in messages), is_templated=False)
-        if settings.template_arguments:
-            raise InvalidModel(
-                f"The profile has template_arguments, and lm_eval's model type {type(self.lm).__name__} gives no "
-                "access to the chat template: set them where the model is served, and leave them out of the profile."
-            )
-        if settings.thinking != "auto":
-            raise InvalidModel(
-                f"thinking is {settings.thinking!r}, and lm_eval's model type {type(self.lm).__name__} gives no access "
-                "to the chat template's switch: set it where the model is served, and leave thinking at auto here."
-            )
-        try:
-            text = with_beginning(messages, self._written)
-        except (NotImplementedError, AttributeError) as error:
-            raise InvalidModel(
-                f"lm_eval's model type {type(self.lm).__name__} applies no chat template, and refusals depend on it. "
-                "Choose its chat variant (such as local-chat-completions), or measure on plain text with "
-                "--metadata visage_chat=off."
-            ) from error
-        return Rendered(text, is_templated=True)
-
-    def _written(self, messages: Sequence[Message], opens_turn: bool) -> str:
-        """What the model type makes of a conversation."""
-        turns = [message._asdict() for message in messages]
-        found: str = self.lm.apply_chat_template(turns) if opens_turn else self.lm.apply_chat_template(turns, False)
-        return found
-
-    def token_budget(self, prompts: Sequence[Rendered], wanted: int) -> int:
-        """What was asked for: the server knows its own limits."""
-        return wanted
-
-    def moving(self) -> AbstractContextManager[Mover]:
-        """Refused: there are no weights here."""
-        raise NotPerturbable(f"lm_eval's model type {type(self.lm).__name__} gives no access to its weights.")
-
-    def generate(
-        self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...]
-    ) -> list[Completion]:
-        """lm_eval's own greedy generation, to its end: ``stop_strings`` would cut the refusal out of the text."""
-        return self._answers(prompts, {"max_gen_toks": max_new_tokens, "do_sample": False, "temperature": 0.0})
-
-    def sample(
-        self, prompts: Sequence[Rendered], max_new_tokens: int, stop_strings: tuple[str, ...], draw: Draw
-    ) -> list[Completion]:
-        """lm_eval's own sampled generation, with a seed for each answer, which the backend may ignore.
-
-        lm_eval would send one seed with every request, so that a prompt's answers came out alike.
-        """
-        seed = stream_key(draw.seed, draw.sample, "answer") % 2**31
-        wanted: dict[str, Any] = {"max_gen_toks": max_new_tokens, "do_sample": True, "seed": seed}
-        wanted |= {"temperature": draw.temperature, "top_p": draw.top_p}
-        return self._answers(prompts, wanted if draw.top_k is None else {**wanted, "top_k": draw.top_k})
-
-    def _answers(self, prompts: Sequence[Rendered], wanted: dict[str, Any]) -> list[Completion]:
-        requests = [
-            Instance("generate_until", {}, (prompt.text, {"until": [], **wanted}), index, (REQUEST_TYPE, index, 1))
-            for index, prompt in enumerate(prompts)
-        ]
-        texts = self.lm.generate_until(requests)
-        if len(texts) != len(requests) or not all(isinstance(text, str) for text in texts):
-            raise SafetyError(f"lm_eval's model type {type(self.lm).__name__} did not answer every prompt with text.")
-        return [_completion(prompt, text) for prompt, text in zip(prompts, texts, strict=True)]
-
-    def mean_nll(self, prompts: Sequence[Rendered], completions: Sequence[Completion]) -> None:
-        """Out of reach."""
-
-    @property
-    def name(self) -> str:
-        """The model type."""
-        return type(self.lm).__name__
-
-    def identity(self) -> None:
-        """Unknown: the weights behind a server have no fingerprint, so nothing is remembered of them."""
-
-    def facts(self) -> dict[str, Any]:
-        """The model type."""
-        return {"model": self.name, "weights_fingerprint": None}
-
-
-def _completion(prompt: Rendered, text: str) -> Completion:
-    """A server's text, of which only the final answer is judged."""
-    opened = opened_by_prompt(prompt.text) if isinstance(prompt.text, str) else None  # chat servers take messages
-    answer = final_answer(text, opened)
-    return Completion(answer or "", (), finished=None, thinking_tokens=None if answer is None else 0)

@@ -19,8 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from safety_tasks.adapters import CONFIG, is_adapter
 from safety_tasks.errors import InvalidModel
 from safety_tasks.judges.cards import HUB, Card
-from safety_tasks.judges.placement import Place, gpu_memories, place
+from safety_tasks.judges.placement import Place, place
+from safety_tasks.loading_errors import conversion
+from safety_tasks.memory import gpu_memories
 from safety_tasks.models import LoadedModel, Source, resolve_source
+from safety_tasks.revisions import pinned
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -236,7 +239,8 @@ def _fetched(hub_id: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(hub_id, allow_patterns=_FILES))
+        repository, revision = pinned(hub_id)
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=_FILES))
     except Exception as error:  # whatever the hub or the network raise, it is this judge that cannot be had
         raise InvalidModel(_not_fetched(hub_id, error)) from error
 
@@ -260,9 +264,6 @@ def _not_fetched(hub_id: str, error: Exception) -> str:
 def _no_safetensors(source: str, kind: str) -> str:
     auto = "AutoModelForCausalLM" if kind == "causal" else "AutoModelForSequenceClassification"
     return (
-        f"The judge {source!r} has no safetensors weights, and pickled ones are not loaded: they can run code. Convert "
-        "them once, if you trust them, and give the new folder: "
-        f'python -c "from transformers import {auto} as M, AutoTokenizer as T; '
-        f"M.from_pretrained('{source}', use_safetensors=False).save_pretrained('converted'); "
-        f"T.from_pretrained('{source}').save_pretrained('converted')\""
+        f"The judge {source!r} has no safetensors weights, and pickled ones are not loaded: they can run code. "
+        f"{conversion(source, auto)}"
     )

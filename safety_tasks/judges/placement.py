@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from enum import Enum
-from typing import NamedTuple
+
+from safety_tasks.memory import Memory
 
 SMALL = 1 << 28
 """Bytes; a judge below this stays on the CPU, where its numbers are the same on every machine."""
 RESERVE = 2 << 30
 """Bytes that reading a batch needs beside the weights: activations, key-value cache, logits."""
-
-
-class Memory(NamedTuple):
-    """A GPU's memory, in bytes."""
-
-    free: int
-    total: int
 
 
 class Place(str, Enum):
@@ -38,17 +32,6 @@ def place(needed: int, gpus: Sequence[Memory]) -> Place:
     if any(needed + RESERVE <= gpu.free for gpu in gpus):
         return Place.BESIDE
     return Place.AFTER if any(needed + RESERVE <= gpu.total for gpu in gpus) else Place.HOST
-
-
-def gpu_memories() -> list[Memory]:
-    """The memory of each GPU, what torch holds without using it counted as free; empty without a GPU."""
-    import torch
-
-    found = []
-    for gpu in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(gpu)
-        found.append(Memory(free + torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu), total))
-    return found
 
 
 @contextmanager

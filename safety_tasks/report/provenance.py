@@ -13,10 +13,14 @@ from safety_tasks.settings import Settings
 Rows = list[tuple[str, str]]
 IDENTITY = {
     "model": "Model",
+    "backend": "lm_eval's model type",
+    "server": "Server",
+    "answered_as": "Answered under the name",
     "adapter": "Adapter",
     "adapters": "Adapters",
     "revision": "Revision",
     "dtype": "Data type",
+    "quantisation": "Quantisation",
     "weights_fingerprint": "Fingerprint of the weights",
     "base_model": "Base model",
     "base_weights_fingerprint": "Fingerprint of the base",
@@ -38,7 +42,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "read_from_journal": "Batches read back from the journal",
         "journal_file": "Journal",
         "batch_size": "Batch size",
-        "batch_size_after_halving": "Batch size after memory ran out",
+        "batch_size_after_halving": "Batch size that fitted memory",
     },
     "Machine and software": {
         "device": "Device",
@@ -46,6 +50,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "processor": "Processor",
         "noise": "Noise generator of the directions",
         "noise_roads": "Noise computed by",
+        "gpu_memory_peak": "Most memory held of a GPU",
         "pristine_copy": "Copy of the weights kept on",
         "versions": "Versions",
         "torch": "torch",

@@ -12,16 +12,16 @@ import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError, OfflineModeIsEnabled
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from safety_tasks import engine as engines
+from safety_tasks import devices
 from safety_tasks.engine import HuggingFaceEngine
 from safety_tasks.errors import InvalidModel, WeightsChanged
 from safety_tasks.fingerprints import fingerprint
 from safety_tasks.judges import judge_model
 from safety_tasks.judges.cards import CARDS
 from safety_tasks.judges.judge_model import JudgeModel
-from safety_tasks.judges.placement import RESERVE, Memory, Place, place, room_for
+from safety_tasks.judges.placement import RESERVE, Place, place, room_for
+from safety_tasks.memory import Memory
 from safety_tasks.models import LoadedModel
 
 GIB = 1 << 30
@@ -133,82 +133,62 @@ def test_a_judge_wants_the_gpu_when_it_fits_it_only_alone(model_folder: Path, mo
 # The model under test aside.
 
 
-class RecordingModel(LlamaForCausalLM):
-    moves: list[str]
-
-    def to(self, device: object) -> RecordingModel:  # type: ignore[override]
-        self.moves.append(str(device))
-        return self
-
-
 @pytest.fixture
-def recording(build_model: Callable[..., LoadedModel]) -> HuggingFaceEngine:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2
-    )
-    model = RecordingModel(config)
-    model.moves = []
-    return HuggingFaceEngine(LoadedModel(model, build_model().tokenizer))
+def engine(build_model: Callable[..., LoadedModel], monkeypatch: pytest.MonkeyPatch) -> HuggingFaceEngine:
+    """Its model is taken for one on GPUs; the tensors' journeys lead nowhere."""
+    loaded = build_model()
+    tensors = [*loaded.model.parameters(), *loaded.model.buffers()]
+    homes = [(tensor, torch.device("cpu")) for tensor in tensors]
+    monkeypatch.setattr(devices, "on_gpus", lambda model: homes)
+    return HuggingFaceEngine(loaded)
 
 
-@pytest.fixture
-def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The engine takes its model for one that lies on the GPU."""
-    monkeypatch.setattr(engines, "_only_gpu", lambda model: torch.device("cuda", 1))
-
-
-@pytest.mark.usefixtures("on_a_gpu")
-def test_a_model_on_the_gpu_goes_to_the_host_and_comes_back(recording: HuggingFaceEngine) -> None:
-    before = fingerprint(recording.model)
-    with recording.aside():
-        assert recording.model.moves == ["cpu"]
-    assert recording.model.moves == ["cpu", "cuda:1"] and fingerprint(recording.model) == before
-
-
-@pytest.mark.usefixtures("on_a_gpu")
-def test_it_comes_back_after_an_exception_too(recording: HuggingFaceEngine) -> None:
-    with pytest.raises(KeyboardInterrupt), recording.aside():
+def test_a_model_that_was_aside_is_what_it_was(engine: HuggingFaceEngine) -> None:
+    before = fingerprint(engine.model)
+    with pytest.raises(KeyboardInterrupt), engine.aside():
         raise KeyboardInterrupt
-    assert recording.model.moves == ["cpu", "cuda:1"]
-
-
-@pytest.mark.usefixtures("on_a_gpu")
-def test_weights_that_come_back_changed_are_an_error(recording: HuggingFaceEngine) -> None:
-    with pytest.raises(WeightsChanged, match="came back"), recording.aside(), torch.no_grad():
-        recording.model.lm_head.weight[0, 0] += 1
-
-
-def test_a_model_on_the_cpu_stays_where_it_is(recording: HuggingFaceEngine) -> None:
-    with recording.aside():
+    with engine.aside():
         pass
-    assert recording.model.moves == []
+    assert fingerprint(engine.model) == before
+    assert engine.model.lm_head.weight is engine.model.model.embed_tokens.weight
 
 
-def stub(devices: list[str], device_map: dict[str, object] | None = None) -> SimpleNamespace:
-    tensors = [SimpleNamespace(device=torch.device(device)) for device in devices]
-    return SimpleNamespace(parameters=lambda: tensors, buffers=list, hf_device_map=device_map)
+def test_weights_that_come_back_changed_are_an_error(engine: HuggingFaceEngine) -> None:
+    with pytest.raises(WeightsChanged, match="came back"), engine.aside(), torch.no_grad():
+        engine.model.lm_head.weight[0, 0] += 1
+
+
+def test_a_model_stays_on_its_gpus_where_the_host_has_no_room(
+    engine: HuggingFaceEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "host_memory", lambda: Memory(0, GIB))
+    monkeypatch.setattr(devices, "_carry", lambda places: pytest.fail("it moved"))
+    with engine.aside():
+        pass
+
+
+def stub(placed: list[str]) -> SimpleNamespace:
+    tensors = [SimpleNamespace(device=torch.device(device)) for device in placed]
+    return SimpleNamespace(parameters=lambda: tensors, buffers=list)
 
 
 @pytest.mark.parametrize(
     ("model", "is_plain", "expected"),
     [
-        (stub(["cuda:0", "cuda:0"]), True, "cuda:0"),
-        (stub(["cuda:1"], {"": "cuda:1"}), True, "cuda:1"),
-        (stub(["cuda:0", "cuda:1"]), True, None),
-        (stub(["cuda:0"], {"a": 0, "b": 1}), True, None),  # dispatched over several
-        (stub(["cuda:0", "cpu"]), True, None),
-        (stub(["cuda:0"]), False, None),  # quantised, off-loaded
-        (stub(["cpu"]), True, None),
-        (stub([]), True, None),
+        (stub(["cuda:0", "cuda:0"]), True, ["cuda:0", "cuda:0"]),
+        (stub(["cuda:0", "cuda:1"]), True, ["cuda:0", "cuda:1"]),  # spread by a device map
+        (stub(["cuda:0", "cpu"]), True, ["cuda:0"]),
+        (stub(["cuda:0"]), False, []),  # quantised, off-loaded
+        (stub(["cpu"]), True, []),
+        (stub([]), True, []),
     ],
 )
-def test_only_a_plain_model_on_one_gpu_moves(
-    model: SimpleNamespace, is_plain: bool, expected: str | None, monkeypatch: pytest.MonkeyPatch
+def test_what_lies_on_gpus_moves_where_it_is_all_that_computes(
+    model: SimpleNamespace, is_plain: bool, expected: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "has_plain_weights", lambda model: is_plain)
-    found = engines._only_gpu(model)  # type: ignore[arg-type]
-    assert (None if found is None else str(found)) == expected
+    monkeypatch.setattr(devices, "has_plain_weights", lambda model: is_plain)
+    found = devices.on_gpus(model)  # type: ignore[arg-type]
+    assert [str(home) for _, home in found] == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -219,6 +199,7 @@ def test_a_real_model_on_the_gpu_makes_room_and_comes_back_bit_for_bit(build_mod
     with engine.aside():
         assert engine.model.device.type == "cpu" and torch.cuda.memory_allocated() < held
     assert engine.model.device.type == "cuda" and fingerprint(engine.model) == before
+    assert engine.model.lm_head.weight.data_ptr() == engine.model.model.embed_tokens.weight.data_ptr()
 
 
 # Fetching and loading.
@@ -265,7 +246,7 @@ def test_weights_that_cannot_be_had_say_what_to_do(
 def test_only_safetensors_and_texts_are_fetched(model_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
 
-    def fetched(hub_id: str, *, allow_patterns: list[str]) -> str:
+    def fetched(hub_id: str, *, revision: str | None = None, allow_patterns: list[str]) -> str:
         asked.append(allow_patterns)
         return str(model_folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import altair  # noqa: F401
 import lm_eval.models.huggingface  # noqa: F401
@@ -12,6 +13,9 @@ import vl_convert  # noqa: F401
 # An in-process session forgets what it imported; compiled modules and lm_eval's models cannot be imported twice.
 import pytest_llmsafety.outputs  # noqa: F401
 import safety_tasks.harness.evaluation  # noqa: F401
+
+with suppress(ImportError):
+    import bitsandbytes  # noqa: F401
 
 CONFTEST = """
 from pytest_llmsafety.testing import FakeModel

@@ -92,6 +92,7 @@ def test_an_adapter_with_a_template_of_its_own_is_not_paired_with_its_base(
     ("arguments", "message"),
     [
         (("--llm-model=tiny-aligned", "--llm-adapter=nonesuch"), "*There is no adapter folder 'nonesuch'*"),
+        (("--llm-model=tiny-finetuned", "--llm-adapter=adapter"), "*on 'tiny-aligned' *put on 'tiny-finetuned': give*"),
         (("--llm-model=adapter", "--llm-adapter=adapter"), "*adapters are not put on each other*"),
         (
             ("--llm-model=x", "--llm-adapter=adapter", "--llm-backend=local-chat-completions"),
@@ -109,14 +110,6 @@ def test_what_cannot_be_is_a_usage_error(
     result = pytester.runpytest_inprocess(*arguments)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([message])
-
-
-def test_another_base_than_the_adapters_own_is_a_warning(pytester: pytest.Pytester, adapter: Path) -> None:
-    result = pytester.runpytest_inprocess(
-        *FEW, "--llm-model=tiny-finetuned", "--llm-adapter=adapter", "--llm-gate=attack_success_rate <= 0.5"
-    )
-    result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["warning: the adapter adapter was trained on 'tiny-aligned' *'tiny-finetuned'*"])
 
 
 def test_a_hook_that_loads_the_model_does_not_swallow_the_adapter(

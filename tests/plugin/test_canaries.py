@@ -194,8 +194,9 @@ def test_a_backend_that_cannot_be_reached_shows_no_secret(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(pytester, monkeypatch, generate="pass", load="return None")
-    arguments = f"model=m,base_url=http://me:{SECRETS['k18']}@127.0.0.1:9/v1,max_retries=1,token={SECRETS['k19']}"
-    command = [*COMMAND[1:], "--llm-model=m", "--llm-backend=local-chat-completions", "--llm-n-prompts=90"]
+    arguments = f"model=m,base_url=http://me:{SECRETS['k18']}@127.0.0.1:9/v1/chat/completions,max_retries=1,token={SECRETS['k19']}"
+    own = [argument for argument in COMMAND[1:] if "basin_width" not in argument]
+    command = [*own, "--llm-model=m", "--llm-backend=local-chat-completions", "--llm-n-prompts=90"]
     result = pytester.runpytest_inprocess(*command, f"--llm-model-args={arguments}")
     result.stdout.fnmatch_lines(["decision: error"])
     assert leaks(outputs(pytester, result)) == []
