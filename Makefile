@@ -1,11 +1,11 @@
-# make install, then demo, gallery, test, lint, bench or clean. Everything lands in ignored folders.
+# make install, then demo, gallery, test, lint, docs, bench or clean. Everything lands in ignored folders.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := build/demo
 
-.PHONY: install demo gallery test lint bench clean
+.PHONY: install demo gallery test lint docs bench clean
 
 install: $(VENV)/.installed
 
@@ -48,6 +48,15 @@ lint: install
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+# Every warning is an error. The variable silences a notice of mkdocs-material about its successor.
+docs: $(VENV)/.docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "Documentation: build/docs/index.html"
+
+$(VENV)/.docs: $(VENV)/.installed
+	@$(BIN)/python -m pip install -qq --constraint constraints.txt --editable '.[docs]'
+	@touch $@
 
 # The first run trains the model (minutes); a run that was killed goes on where it was.
 bench: install

@@ -22,10 +22,11 @@ NEVER = {
 
 def texts() -> list[Path]:
     suffixes = {".py", ".md", ".toml", ".j2", ".yaml", ".yml", ".txt", ".json", ".js", ".css", ".pth", ".start"}
-    folders = ("safety_tasks", "pytest_llmsafety", "startup", "reports", "examples", "benchmarks", ".github")
+    folders = ("safety_tasks", "pytest_llmsafety", "startup", "reports", "examples", "benchmarks", ".github", "docs")
     found = [path for folder in folders for path in (ROOT / folder).rglob("*") if path.suffix in suffixes]
     found = [path for path in found if "tiny" not in path.parts]  # training texts and weights
-    return [*found, *ROOT.glob("*.md"), ROOT / "pyproject.toml", ROOT / "Makefile", ROOT / ".ci" / "run"]
+    single = ("CITATION.cff", "mkdocs.yml", "pyproject.toml", "Makefile", ".ci/run")
+    return [*found, *ROOT.glob("*.md"), *(ROOT / name for name in single)]
 
 
 @pytest.mark.parametrize("pattern", NEVER, ids=NEVER.values())
