@@ -47,10 +47,18 @@ def commit_of(asked: Pinned) -> str | None:
 
 
 def pinned(name: str) -> Pinned:
-    """What a user's name of a model or adapter says; raises InvalidModel where nothing stands behind the @."""
+    """What a user's name of a model or adapter says.
+
+    Raises InvalidModel where nothing stands behind the @, or a folder before it, which would be loaded as it is.
+    """
     found = None if Path(name).exists() else _PINNED.fullmatch(name)
     if found is None:
         return Pinned(name)
+    if Path(found[1]).exists():
+        raise InvalidModel(
+            f"{name!r} names a revision, and {found[1]!r} is a folder here, which has none and would be loaded in the "
+            f"place of the hub's: name the folder alone, or start where there is no {found[1]!r}."
+        )
     if not found[2].strip():
         raise InvalidModel(f"{name!r} names no revision behind its @: write {found[1]}@BRANCH, @TAG or @COMMIT.")
     return Pinned(found[1], found[2].strip())

@@ -116,6 +116,12 @@ def test_a_folder_may_have_an_at_in_its_name(model_folder: Path, monkeypatch: py
     assert resolve_source("run/adapter@v2").adapter is not None
 
 
+def test_a_revision_of_what_is_a_folder_here_is_refused_and_not_passed_over(model_folder: Path) -> None:
+    shutil.copytree(model_folder, Path.cwd() / "ours" / "llama")
+    with pytest.raises(InvalidModel, match="'ours/llama' is a folder here, which has none"):
+        load_model("ours/llama@v2", device="cpu")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
