@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from safety_tasks.errors import InvalidModel
-from safety_tasks.revisions import Pinned, pinned
+from safety_tasks.revisions import pinned
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -96,8 +96,10 @@ def read_adapter(name: str, revision: str | None = None) -> Adapter:
 def _base(config: dict[str, Any]) -> str:
     """The base model that a configuration names, with its revision where it has one."""
     name, revision = str(config.get("base_model_name_or_path") or ""), config.get("revision")
-    known = pinned(f"{name}@{revision}") if name and revision else Pinned(name)
-    return name if Path(name).exists() or known.revision is None else str(known)
+    if not name or not revision or Path(name).exists():
+        return name
+    known = pinned(f"{name}@{revision}")
+    return name if known.revision is None else str(known)
 
 
 def _config(name: str, folder: Path) -> dict[str, Any]:

@@ -57,8 +57,8 @@ class Source(NamedTuple):
             return
         named, given = self.adapter.base, display_name(self.model)
         beside = self.adapter.folder / named  # as _base_of looks for it
-        known = {_end(name) for name in (named, *([str(beside)] if beside.is_dir() else []))}
-        if not known & {_end(given), _end(self.model)}:
+        known = _ends(named) | (_ends(str(beside)) if beside.is_dir() else set())
+        if not known & (_ends(given) | _ends(self.model)):
             raise InvalidModel(
                 f"The adapter {self.adapter.name!r} was trained on {named!r} by its configuration, and would be put on "
                 f"{given!r}: give it its own base. Where that is the same model under another name, write this name "
@@ -66,10 +66,12 @@ class Source(NamedTuple):
             )
 
 
-def _end(name: str) -> str:
-    """The last part of a path or hub id."""
+def _ends(name: str) -> set[str]:
+    """The last part of a path or hub id: as it is written, where its links lead, and of the repository in a cache."""
     path = Path(pinned(name).name)
-    return (path.resolve() if path.is_dir() else path).name.lower()
+    places = (path, path.resolve()) if path.is_dir() else (path,)
+    cached = (place.parents[1].name.rpartition("--")[2] for place in places if place.parent.name == "snapshots")
+    return {end.lower() for end in (*(place.name for place in places), *cached) if end}
 
 
 def resolve_source(name: str, adapter: str | None = None, base: str | None = None) -> Source:

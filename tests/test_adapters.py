@@ -109,6 +109,18 @@ def test_another_base_than_the_one_named_is_refused_and_another_folder_is_not(fo
             load()
 
 
+def test_the_base_of_a_hub_id_may_lie_in_the_hubs_cache_or_behind_a_link(folder: Path, model_folder: Path) -> None:
+    configure(folder, base_model_name_or_path="ours/Llama-8B")
+    cached = Path.cwd() / "models--ours--Llama-8B" / "snapshots" / ("1" * 40)
+    shutil.copytree(model_folder, cached)
+    Path("Llama-8B").symlink_to(cached)
+    Path("llama-8b").symlink_to(shutil.copytree(model_folder, "store"))
+    for name in (str(cached), "Llama-8B", "llama-8b"):
+        resolve_source(name, str(folder)).check()
+    with pytest.raises(InvalidModel, match="write this name as base_model_name_or_path"):
+        resolve_source("store", str(folder)).check()
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
