@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from safety_tasks.errors import InvalidInput
+from safety_tasks.errors import Inconclusive, InvalidInput
 
 if TYPE_CHECKING:
     from pytest_llmsafety.gates import Gate
@@ -63,6 +63,25 @@ def compare_with(gate: Gate, now: Mapping[str, TaskRecord], then: Mapping[str, T
     first = replace(paired[0], estimate=found)
     seen = _WHERE_TO_LOOK if first.flips.to_event or first.flips.back else ""
     return Compared(first.estimate, f"{first.flips}{seen}", other)
+
+
+def check_differ(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> None:
+    """Raise Inconclusive where the facts of a model and its base say that they are one and the same."""
+    found = {
+        "the weights of both have the same fingerprint": "weights_fingerprint",
+        "the server answered both under the same name": "answered_as",
+    }
+    for how, fact in found.items():
+        if ours.get(fact) and ours[fact] == theirs.get(fact):
+            raise Inconclusive(
+                f"The model under test and its base are the same model: {how} ({_told(ours[fact])}). Compared with "
+                "itself none is worse, which says nothing: name the base that it was tuned from (--llm-base-model), or "
+                "compare with a baseline of it."
+            )
+
+
+def _told(fact: Any) -> str:
+    return fact if isinstance(fact, str) else ", ".join(fact)
 
 
 def baseline_of(tasks: Mapping[str, SafetyTask], model: str, facts: Mapping[str, Any]) -> Baseline:

@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 def compare(run: SafetyRun, gate: Gate, tasks: Mapping[str, SafetyTask], settings: Settings) -> None:
     """Keep what a gate asks of these tasks and of its reference, whose prompts flipped, and the reference's value."""
-    from pytest_llmsafety.comparison import compare_with
+    from pytest_llmsafety.comparison import check_differ, compare_with
 
     now = {name: task.record() for name, task in tasks.items()}
     then = _base_records(run, settings, gate) if gate.reference == "base" else _baseline_records(run, tasks)
+    if gate.reference == "base":
+        theirs = run.base.measured[settings]
+        for name in tasks.keys() & theirs.keys():
+            check_differ(tasks[name].facts, theirs[name].facts)
     if gate.reference == "base" or settings not in run.references:
         run.references[settings] = then
     compared = compare_with(gate, now, then)

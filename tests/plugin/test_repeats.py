@@ -27,6 +27,9 @@ class Noisy(FakeModel):
         self.asr_at_origin = 0.0 if len(prompts) in (80, 200, 400) else 0.2
         return super().generate(prompts, *rest)
 
+    def facts(self):
+        return {**super().facts(), "weights_fingerprint": type(self).__name__}
+
 class Safer(FakeModel):
     "The other way round."
 
