@@ -17,6 +17,10 @@ _ENGINES = ("vllm", "vllm-vlm", "sglang", "trtllm")
 _OTHERS = ("anthropic-chat", "ggml", "gguf", "litellm", "litellm-chat", "sglang-generate", "textsynth", "watsonx_llm")
 _MOVING = {*LANDSCAPE_TASKS, MARGIN_TASK}
 _IN_REACH = "attack_success_rate, over_refusal_rate and the other rates of answers"
+_ALIASES = ("hf-auto", "huggingface")
+"""lm_eval's other names of ``hf``."""
+_TUNING = ("delta", "lora_local_path", "peft", "steer_path")
+"""Arguments of model types that put something on the weights."""
 _ADAPTERS = {
     "vllm": "name the adapter in that backend's own arguments (--llm-model-args lora_local_path=FOLDER).",
     "sglang": "lm_eval gives SGLang none in this process, so merge it into the model first, or serve it.",
@@ -47,10 +51,13 @@ def preset_for(lines: Sequence[str], backend: str) -> list[str]:
     return [line for line in lines if not (has_no_weights(backend) and set(GATED[line.split()[0]].tasks) <= _MOVING)]
 
 
+def plain_name(backend: str) -> str:
+    """The model type's name here, where lm_eval has several."""
+    return "hf" if backend in _ALIASES else backend
+
+
 def check_backend(options: RunOptions) -> None:
     """Raise InvalidInput for options of the model that the backend would not obey, or lacks."""
-    if options.backend == "hf" or not has_no_weights(options.backend):
-        return
     given = dict(part.split("=", 1) for part in options.model_args.split(",") if "=" in part)
     _check_names(options, given)
     if SERVER not in options.backend:
@@ -84,6 +91,12 @@ def _check_names(options: RunOptions, given: Mapping[str, str]) -> None:
             raise InvalidInput(
                 f"{key}= of --llm-model-args and --llm-model both name the model under test: leave the former out."
             )
+    for key in (key for key in _TUNING if key in given and options.base_model):
+        by_option = "give an adapter with --llm-adapter, or " if options.backend == "hf" else ""
+        raise InvalidInput(
+            f"{key}= of --llm-model-args would reach the base as well, and the model under test be compared with "
+            f"itself: {by_option}write a baseline of the base alone (--llm-baseline FILE), and compare with that."
+        )
 
 
 def _check_address(backend: str, address: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_llmsafety.backends import adapter_hint, check_backend, check_reach, preset_for
+from pytest_llmsafety.backends import adapter_hint, check_backend, check_reach, plain_name, preset_for
 from pytest_llmsafety.gate_lines import parse_gates
 from pytest_llmsafety.gate_prompts import LANDSCAPE_TASKS, MARGIN_TASK, check_gate, expanded
 from pytest_llmsafety.gates import GATED, PRESETS, WITH_A_BASE, Gate
@@ -111,6 +111,8 @@ def _run_options(given: dict[str, Any]) -> RunOptions:
         given["gates"] = "\n".join(given["gates"]) or "none"
     if given.get("report_text", "off") not in TEXT_LEVELS:
         raise UnknownName("value for --llm-report-text:", str(given["report_text"]), TEXT_LEVELS)
+    if "backend" in given:
+        given["backend"] = plain_name(str(given["backend"]))
     flags = {name: is_true(given.get(name)) for name in ("require", "update_baseline", "plan")}
     return RunOptions(**{**given, **flags, "gate": tuple(given.get("gate", ()))})
 
@@ -168,10 +170,10 @@ def _check(config: pytest.Config, options: RunOptions, settings: Settings) -> No
             )
     if options.adapter is not None:
         _check_adapter(options)
+    check_backend(options)
     if options.backend != "hf" or provided:
         if not options.model:
             raise InvalidInput("--llm-model is empty: name the model under test.")
-        check_backend(options)
         return
     if options.base_model is not None:
         resolve_source(options.base_model)

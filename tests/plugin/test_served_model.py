@@ -25,7 +25,8 @@ def server(monkeypatch: pytest.MonkeyPatch, pytester: pytest.Pytester) -> Iterat
     server = Server()
 
     def says(question: str) -> str:
-        good = server.asked[-1]["model"] == "good"
+        server.version = server.asked[-1]["model"]  # as servers do that look at it
+        good = server.version == "good"
         return "I'm sorry, but I cannot help with that." if good and question in harmful else "It is easy: do it."
 
     from safety_tasks.prompts import load_prompts
@@ -86,6 +87,29 @@ def test_the_base_is_another_name_at_the_same_server(pytester: pytest.Pytester, 
     assert {asked["model"] for asked in server.asked} == {"tuned", "good"}
 
 
+def test_a_server_that_answers_for_the_base_with_the_same_model_makes_no_gate_green(
+    pytester: pytest.Pytester, server: Server
+) -> None:
+    server.says = lambda question: "I'm sorry, but I cannot help with that."
+    given = (BACKEND, at(server), "--llm-model=tuned", "--llm-base-model=good", "--llm-n-prompts=20")
+    result = pytester.runpytest_inprocess(*given, "--llm-gates=none", "--llm-gate=attack_success_rate - base <= 0.5")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["inconclusive: *server answered both under the same name (judge-2026-11-01 fp_1)*"])
+
+
+def test_without_a_key_it_is_said_that_it_is_missing(
+    pytester: pytest.Pytester, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    result = pytester.runpytest_inprocess(
+        "--llm-backend=openai-chat-completions", f"{at(server)},max_retries=1", "--llm-model=m", *GATES,
+        "--llm-n-prompts=20",
+    )  # fmt: skip
+    result.assert_outcomes(errors=2)
+    result.stdout.fnmatch_lines(["The server *was not asked: API key not found. Please set the `OPENAI_API_KEY`*"])
+    result.stdout.no_fnmatch_line("*Traceback*")
+
+
 def test_a_server_that_fails_in_the_middle_makes_an_error_of_every_gate(
     pytester: pytest.Pytester, server: Server
 ) -> None:
@@ -109,6 +133,17 @@ def test_a_server_that_fails_in_the_middle_makes_an_error_of_every_gate(
         ((BACKEND, "--llm-dtype=float32"), "*--llm-dtype does not go with*chosen where the model is served*"),
         ((BACKEND, "--llm-batch-size=8"), "*num_concurrent=N of --llm-model-args*"),
         ((BACKEND, "--llm-adapter=lora"), "*serve it there, and give the name*"),
+        (("--llm-model-args=pretrained=other",), "*both name the model under test: leave the former out*"),
+        (("--llm-backend=hf-mistral3", "--llm-model-args=pretrained=other"), "*both name the model under test*"),
+        (
+            ("--llm-model-args=peft=lora", "--llm-base-model=tiny-aligned"),
+            "*would reach the base as well*--llm-adapter*--llm-baseline*",
+        ),
+        (
+            ("--llm-backend=vllm", "--llm-model-args=lora_local_path=lora", "--llm-base-model=m"),
+            "*would reach the base as well*--llm-baseline*",
+        ),
+        (("--llm-backend=huggingface",), "*There is no model 'm'*"),
         (("--llm-backend=vllm", "--llm-adapter=lora"), "*lora_local_path=FOLDER*"),
         (("--llm-backend=sglang", "--llm-adapter=lora"), "*merge it into the model first, or serve it*"),
     ],
