@@ -37,7 +37,7 @@ def conversion(source: str, auto: str = "AutoModelForCausalLM") -> str:
 
 def cannot_be_had(name: str, error: Exception, what: str = "model") -> InvalidModel:
     """What went wrong in loading, with the option by which to ask where something has to be asked for by name."""
-    said = str(error).strip()
+    said = " ".join(str(error).split())  # in one line: a summary shows no more
     if "trust_remote_code" in said:
         return InvalidModel(
             f"The {what} {name!r} brings code of its own, which is not run unless it is asked for by name. Read it, "

@@ -101,9 +101,11 @@ def load_lm(
     except Exception as error:  # whatever a model type raises while it loads, it is this model that cannot be had
         if source is not None and "trust_remote_code" in str(error):
             raise cannot_be_had(model, error) from error
-        kind = type(error).__name__
-        raise InvalidModel(f"lm_eval's model type {backend!r} could not load {model!r} ({kind}: {error})") from error
+        said = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        raise InvalidModel(f"lm_eval's model type {backend!r} could not load {model!r} ({said})") from error
     setattr(lm, BATCH_SIZE, batch_size)
+    if "think_end_token" in arguments and not hasattr(lm, "think_end_token"):
+        lm.think_end_token = arguments["think_end_token"]  # lm_eval 0.4.12 drops it for servers
     if source is not None:
         put_on(lm, source)
     return lm

@@ -150,6 +150,8 @@ def what_failed(lm: Any, error: Exception, asked: Sequence[str]) -> str | None:
         return f"{where} gave no answer within {lm.timeout} s: raise timeout in the model's arguments."
     if isinstance(error, requests.JSONDecodeError | json.JSONDecodeError):
         return f"{where} did not answer with JSON: is base_url the whole address?"
+    if type(error) is ValueError and "API key" in str(error):
+        return f"{where} was not asked: {error}"
     if isinstance(error, requests.RequestException | aiohttp.ClientError):
         return f"{where} cannot be reached ({type(error).__name__}): is it up, and base_url right?"
     return None
