@@ -112,7 +112,11 @@ def pickled(model_folder: Path, tmp_path: Path) -> Path:
 
 
 def test_pickled_weights_are_refused_unless_they_are_asked_for_by_name(pickled: Path) -> None:
-    for load in (lambda: load_model(str(pickled)), lambda: load_lm(str(pickled), settings=Settings(), device="cpu")):
+    for load in (
+        lambda: load_model(str(pickled)),
+        lambda: load_lm(str(pickled), settings=Settings(), device="cpu"),
+        lambda: load_lm(str(pickled), settings=Settings(), device="cpu", backend="hf-multimodal"),
+    ):
         with pytest.raises(InvalidModel, match="pickled weights only.*save_pretrained.*use_safetensors=False"):
             load()
     lm: Any = load_lm(str(pickled), settings=Settings(), device="cpu", model_args="use_safetensors=False")

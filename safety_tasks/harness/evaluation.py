@@ -94,6 +94,8 @@ def load_lm(
     elif model:
         arguments.setdefault("model" if "completions" in backend else "pretrained", model)
         arguments = {**({"dtype": dtype} if dtype else {}), **arguments}
+        if backend.startswith("hf-") and arguments.setdefault("use_safetensors", True):
+            check_pickles(model)
     at_once = batch_size or ("auto" if backend in _BATCHING else 1)
     try:
         with bars_on_terminals_only():
