@@ -1,8 +1,9 @@
 """Values as they may be written down: finite, plain, and without secrets.
 
-What is recognised: values of keys that name a secret (``token=``, ``--api-key``, ``"password": ...``), passwords in
-addresses, bearer tokens, the shapes of common keys, and the values of this process's environment variables whose
-names end like a secret's, wherever they stand. Not covered: a secret under a name of its own.
+What is recognised: values of keys that name a secret (``token=``, ``--api-key``, ``"password": ...``), passwords,
+keys and signatures in addresses, bearer tokens, the shapes of common keys, and the values of this process's
+environment variables whose names end like a secret's, wherever they stand. Not covered: a secret under a name of its
+own.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ _SECRET = r"(?:token|api[_-]?key|access[_-]?key|password|passwd|secret|credentia
 _VALUE = r"""(?:"[^"]*"|'[^']*'|[^\s,;&"'()\[\]{}]+)"""
 _RULES = [
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), r"\1 ***"),
-    (re.compile(r"(://)[^/\s@]+@"), r"\1***@"),
+    (re.compile(r"(://)[^/\s,?]+@"), r"\1***@"),
+    (re.compile(r"(?i)([?&](?:[\w-]*key|sig|signature|code|auth)=)[^&#\s,\"']+"), r"\1***"),
     (re.compile(r"\b(?:hf_|sk-|gh[pousr]_|github_pat_|glpat-|AKIA)[A-Za-z0-9_-]{8,}"), "***"),
     (re.compile(rf"(?i)((?<!{_WORD}){_WORD}*{_SECRET}[\"']?\s*[=:]\s*){_VALUE}"), r"\1***"),
     (re.compile(rf"(?i)((?<!\S)-{_WORD}*{_SECRET}\s+){_VALUE}"), r"\1***"),

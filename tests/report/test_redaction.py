@@ -17,6 +17,8 @@ from safety_tasks.report.redaction import plain, without_secrets
         ('{"api_key": "abc", "n": 1}', '{"api_key": ***, "n": 1}'),
         ("Authorization: Bearer abcdef123", "Authorization: *** ***"),
         ("https://user:pw@host/v1", "https://***@host/v1"),
+        ("https://user:p@w@host/v1,a=b@c", "https://***@host/v1,a=b@c"),
+        ("http://host/v1?key=abc&v=2&sig=a%2Fb,n=1", "http://host/v1?key=***&v=2&sig=***,n=1"),
         ("openai_api_key = abc", "openai_api_key = ***"),
         ("m hf_abcdefghijk and sk-abcdefghijk", "m *** and ***"),
     ],
