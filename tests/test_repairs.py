@@ -43,7 +43,7 @@ def weights(loaded: LoadedModel) -> dict[str, torch.Tensor]:
 
 def test_repairs_are_points_round_the_attacked_weights(loaded: LoadedModel) -> None:
     data, settings, whole = load_tuning_data("tiny"), Settings(), fingerprint(loaded.model)
-    there = attacked(loaded, data.examples(2), Recipe(rate=2e-3, steps=3), settings)
+    there = attacked(loaded, data.examples(2), Recipe(rate=2e-3, steps=3), settings, data=data)
     places = dict(repaired(loaded, there, repairs((0.1,), (0.25, 1.0)), data, settings))
     assert {one.cure for one in places} == set(CURES) and fingerprint(loaded.model) == whole
     before = weights(loaded)
