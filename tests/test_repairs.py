@@ -79,9 +79,9 @@ def test_a_table_goes_on_where_it_was(loaded: LoadedModel, tmp_path: Path, monke
     assert first.rows[1].state.visage is not None and "aligned" in first.table()
     trained, real = [], repair_run.attacked
 
-    def counted(*given: object) -> object:
+    def counted(*given: Any, **named: Any) -> object:
         trained.append(given)
-        return real(*given)  # type: ignore[arg-type]
+        return real(*given, **named)
 
     monkeypatch.setattr(repair_run, "attacked", counted)
     again = repair_table(seeds=1, **run)
