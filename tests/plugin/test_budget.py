@@ -264,7 +264,7 @@ from pytest_llmsafety.testing import FakeModel
 SEEN = []
 
 def pytest_llmsafety_load_model(config, model):
-    fake = FakeModel(basin=(-0.4, 0.4))
+    fake = FakeModel(basin=(-0.4, 0.4), over_refusal=0.01 if model == "base" else 0.0)
     answer = fake.generate
     fake.generate = lambda *asked: SEEN.append((model, fake.alpha != 0)) or answer(*asked)
     return fake
