@@ -133,20 +133,22 @@ class Journal:
                 f"The journal {str(self.path)!r} is another run's: move it away, or name another folder."
             )
         if not heads:
-            self._append({"kind": "run", "identity": identity})
+            self._append({"kind": "run", "identity": identity}, is_head=True)
         self._known = {line["key"]: line["results"] for line in lines if line["kind"] != "run"}
 
     def note(self, kind: str, **values: Any) -> None:
         """A line for readers of the file, which a run that goes on passes over."""
         self._append({"kind": kind, **values})
 
-    def _append(self, line: Mapping[str, Any]) -> None:
-        """One whole line at the end of the file, on disk when this returns."""
+    def _append(self, line: Mapping[str, Any], *, is_head: bool = False) -> None:
+        """One whole line at the end of the file, on disk when this returns; no second head beside another process's."""
         from filelock import FileLock
 
         assert self.path is not None
         text = json.dumps(line, separators=(",", ":")).encode() + b"\n"
         with FileLock(f"{self.path}.lock", mode=0o600), self.path.open("r+b") as file:
+            if is_head and any(found is not None and found["kind"] == "run" for found in map(_parsed, file)):
+                return
             if file.seek(0, os.SEEK_END):
                 file.seek(-1, os.SEEK_END)
                 text = text if file.read(1) == b"\n" else b"\n" + text  # after a line that a kill tore

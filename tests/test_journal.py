@@ -309,3 +309,17 @@ def test_a_killed_process_keeps_nobody_waiting(tmp_path: Path) -> None:
         process.kill()
     with Journal.open(str(tmp_path), "m", IDENTITY).alone():
         pass
+
+
+def test_two_processes_that_begin_a_journal_write_one_head(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, others = Journal._append, ["the other process"]
+
+    def after_the_other(journal: Journal, line: dict[str, object], *, is_head: bool = False) -> None:
+        if others:
+            others.pop()
+            Journal.open(str(tmp_path), "m", {"weights": "a"})
+        real(journal, line, is_head=is_head)
+
+    monkeypatch.setattr(Journal, "_append", after_the_other)
+    journal = Journal.open(str(tmp_path), "m", {"weights": "a"})
+    assert journal.path is not None and journal.path.read_text().count('"kind":"run"') == 1
