@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from safety_tasks import measure_landscape
+from safety_tasks.answering import Batch
 from safety_tasks.budget import Budget
 from safety_tasks.engine import HuggingFaceEngine
 from safety_tasks.errors import InvalidModel, InvalidSetting
@@ -23,14 +24,14 @@ from safety_tasks.fingerprints import fingerprint
 from safety_tasks.harness.request import visage_generate
 from safety_tasks.measurement import Question, measure
 from safety_tasks.models import LoadedModel, load_model
-from safety_tasks.points import grid
+from safety_tasks.points import ORIGIN, grid
 from safety_tasks.prompts import load_prompts
 from safety_tasks.repeats import repeated
 from safety_tasks.settings import Settings
 from safety_tasks.workers import hiring, process
 from safety_tasks.workers.host import Host, Order
 from safety_tasks.workers.origin import Origin
-from safety_tasks.workers.pool import Pool
+from safety_tasks.workers.pool import Pool, WorkerDied
 from safety_tasks.workers.process import ProcessWorker
 
 SMALL: dict[str, Any] = dict(n_prompts=6, points=5, directions=1, max_new_tokens=12, radius=0.6)
@@ -227,12 +228,40 @@ def test_an_interrupt_leaves_no_process_and_the_weights_as_they_were(
     assert fingerprint(loaded.model) == before
 
 
-def test_a_worker_ends_by_itself_when_the_process_that_measures_is_gone() -> None:
+LOUD = """
+import os, sys
+class Loud:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            os.write(1, b"a library that prints when it is imported")
+sys.meta_path.insert(0, Loud())
+"""
+
+
+def test_a_worker_ends_by_itself_when_the_process_that_measures_is_gone_and_prints_nothing_among_its_replies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LOUD)
+    folder = tmp_path / "current"
+    folder.mkdir()
+    (folder / "pickle.py").write_text("raise SystemExit('a module of the current folder was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(folder)
     worker = ProcessWorker("", 1)
     assert worker._process.stdin is not None and worker._process.stdout is not None
     worker._process.stdin.close()
     assert worker._process.wait(LIMIT) == 0 and worker._process.stdout.read() == b""
     worker.end()
+
+
+def test_a_worker_that_writes_no_reply_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_COMMAND", "import time; print('hello', flush=True); time.sleep(600)")
+    monkeypatch.setattr(process, "_SECONDS", 0.1)
+    worker = ProcessWorker("", 1)
+    with pytest.raises(WorkerDied, match="no reply"):
+        worker.ask(Order(ORIGIN, {}, Batch((), 1, (), None)))
+    worker.end()
+    assert not lives(worker.pid)
 
 
 def test_workers_begin_nothing_once_the_time_is_spent(here: list[Any], tmp_path: Path) -> None:
@@ -284,14 +313,14 @@ def test_processes_of_a_launcher_and_workers_do_not_go_together() -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A Ray cluster of this machine, with room for two workers beside this process."""
+    """A Ray cluster of this machine, with two CPUs."""
     ray: Any = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")
         path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
         patch.setenv("PYTHONPATH", path)
-        ray.init(num_cpus=3, num_gpus=0, address="local", include_dashboard=False, log_to_driver=False)
+        ray.init(num_cpus=2, num_gpus=0, address="local", include_dashboard=False, log_to_driver=False)
         yield ray
         ray.shutdown()
 
@@ -312,8 +341,8 @@ def test_a_worker_on_ray_killed_in_the_middle_changes_no_answer(
 
     killed = stricken(RayWorker, monkeypatch, pid_of)
     waits(lambda: pools[0].n_replaced == 1 and len(pools[0]._done) >= N_POINTS - 1)
-    found = measure_landscape("tiny-aligned", **SMALL, journal=str(tmp_path), workers="ray:3")
-    assert len(killed) == 1 and (found.facts["workers"], found.facts["workers_replaced"]) == (3, 1)
+    found = measure_landscape("tiny-aligned", **SMALL, journal=str(tmp_path), workers="ray:2")
+    assert len(killed) == 1 and (found.facts["workers"], found.facts["workers_replaced"]) == (2, 1)
     assert answered(tmp_path) == answered(alone) and len(answered(alone)) == N_POINTS
     assert found.facts["weights_fingerprint"] == fingerprint(load_model("tiny-aligned").model)
     with pytest.raises(InvalidSetting, match="workers is ray:9, and the cluster has . free CPUs"):
