@@ -185,6 +185,10 @@ def test_a_model_that_was_never_in_a_folder_is_refused_before_anything_is_asked(
     with pytest.raises(InvalidModel, match="workers is '2'.*was not loaded from a folder"):
         measure_landscape((model, tokenizer), **SMALL, chat="off", journal="off", workers="2")
     assert measure_landscape((model, tokenizer), **SMALL, journal="off", workers="auto").asr().shape == (1, N_POINTS)
+    steered = load_model("tiny-aligned")
+    steered.model.lm_head.register_forward_hook(lambda module, given, logits: logits * 2)
+    with pytest.raises(InvalidModel, match="a hook of the caller's computes in tiny-aligned .*lambda"):
+        measure_landscape(tuple(steered), **SMALL, journal="off", workers="2")
 
 
 @pytest.mark.parametrize("how", ["interpolation", "bfloat16 repeated in float32"])
@@ -297,6 +301,15 @@ def test_more_workers_than_cards_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     assert [hire.args[0] for hire in hiring._processes(1, "auto").workers] == ["0"], "this process's own is left out"
     with pytest.raises(InvalidSetting, match="workers is 3, and 2 GPUs are visible"):
         hiring._processes(0, "3")
+
+
+def test_auto_has_no_workers_where_a_launcher_has_a_process_on_each_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hiring, "visible_gpus", lambda _: ["0", "1"])
+    monkeypatch.setattr(hiring, "origin_of", lambda engine: "origin")
+    assert hiring._origin(None, "auto") == "origin"  # type: ignore[arg-type, comparison-overlap]
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    assert hiring._origin(None, "auto") is None  # type: ignore[arg-type]
 
 
 def test_processes_of_a_launcher_and_workers_do_not_go_together() -> None:

@@ -96,9 +96,10 @@ def _keep(answerer: Answerer, job: Job, reply: Reply) -> None:
 def _origin(engine: Engine, workers: str) -> Origin | None:
     """Where the workers get the model; None where there are none.
 
-    A number or a cluster was asked for: a model that they cannot have is refused. ``auto`` goes without them.
+    A number or a cluster was asked for: a model that they cannot have is refused. ``auto`` goes without them, as it
+    does where a launcher has a process on each card.
     """
-    if workers == "1" or (workers == "auto" and len(visible_gpus(os.environ)) < 2):
+    if workers == "1" or (workers == "auto" and (_is_one_of_several() or len(visible_gpus(os.environ)) < 2)):
         return None
     try:
         return origin_of(engine)
@@ -144,6 +145,11 @@ def _processes(index: int | None, workers: str) -> Hires:
         others = others[:count]
     threads = max(1, min(torch.get_num_threads(), _cores() // (1 + len(others))))
     return Hires([partial(ProcessWorker, card, threads) for card in others], threads)
+
+
+def _is_one_of_several() -> bool:
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 def _cores() -> int:
