@@ -31,7 +31,7 @@ from safety_tasks.settings import Settings
 from safety_tasks.workers import hiring, process
 from safety_tasks.workers.host import Host, Order
 from safety_tasks.workers.origin import Origin
-from safety_tasks.workers.pool import Pool, WorkerDied
+from safety_tasks.workers.pool import NoRoom, Pool, WorkerDied
 from safety_tasks.workers.process import ProcessWorker
 
 SMALL: dict[str, Any] = dict(n_prompts=6, points=5, directions=1, max_new_tokens=12, radius=0.6)
@@ -301,6 +301,9 @@ def test_more_workers_than_cards_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     assert [hire.args[0] for hire in hiring._processes(1, "auto").workers] == ["0"], "this process's own is left out"
     with pytest.raises(InvalidSetting, match="workers is 3, and 2 GPUs are visible"):
         hiring._processes(0, "3")
+    monkeypatch.setattr(hiring, "visible_gpus", lambda _: [])  # without nvidia-smi, or of another maker
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert [hire.args[0] for hire in hiring._processes(1, "3").workers] == ["0", "2"]
 
 
 def test_auto_has_no_workers_where_a_launcher_has_a_process_on_each_card(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -347,12 +350,12 @@ def test_a_worker_on_ray_killed_in_the_middle_changes_no_answer(
     pools: list[Pool],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from safety_tasks.workers.on_ray import RayWorker
+    from safety_tasks.workers import on_ray
 
     def pid_of(worker: Any) -> int:
         return int(cluster.get(worker._actor.__ray_call__.remote(lambda host: os.getpid())))
 
-    killed = stricken(RayWorker, monkeypatch, pid_of)
+    killed = stricken(on_ray.RayWorker, monkeypatch, pid_of)
     waits(lambda: pools[0].n_replaced == 1 and len(pools[0]._done) >= N_POINTS - 1)
     found = measure_landscape("tiny-aligned", **SMALL, journal=str(tmp_path), workers="ray:2")
     assert len(killed) == 1 and (found.facts["workers"], found.facts["workers_replaced"]) == (2, 1)
@@ -361,3 +364,8 @@ def test_a_worker_on_ray_killed_in_the_middle_changes_no_answer(
     with pytest.raises(InvalidSetting, match="workers is ray:9, and the cluster has . free CPUs"):
         measure_landscape("tiny-aligned", **SMALL, journal="off", workers="ray:9")
     assert cluster.is_initialized(), "a cluster that was there stays"
+    monkeypatch.setattr(on_ray, "_ROOM_SECONDS", 0.1)
+    nowhere = on_ray.RayWorker(1, 1)  # there is no card
+    with pytest.raises(NoRoom, match="Ray found no room for it within 0.1 s"):
+        nowhere.ask(pools[0]._origin)
+    nowhere.end()

@@ -126,7 +126,7 @@ def _hires(engine: Engine, origin: Origin, workers: str) -> Iterator[Hires]:
         if index is None:
             yield Hires(*hires_of_cpus(count))
             return
-        with hires_of_cards(visible_gpus(os.environ)[index], count) as found:
+        with hires_of_cards(_cards()[index], count) as found:
             yield Hires(*found)
 
 
@@ -134,7 +134,7 @@ def _processes(index: int | None, workers: str) -> Hires:
     """One a card beside this process's own; on a CPU as many as were asked for."""
     from safety_tasks.workers.process import ProcessWorker
 
-    cards = visible_gpus(os.environ)
+    cards = _cards()
     if index is None:
         others = [] if workers == "auto" else [""] * (int(workers) - 1)
     else:
@@ -150,6 +150,11 @@ def _processes(index: int | None, workers: str) -> Hires:
 def _is_one_of_several() -> bool:
     distributed = torch.distributed
     return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def _cards() -> list[str]:
+    """By their names, as torch counts them where there is no nvidia-smi."""
+    return visible_gpus(os.environ) or [str(at) for at in range(torch.cuda.device_count())]
 
 
 def _cores() -> int:
