@@ -42,7 +42,7 @@ gallery: demo
 	@wc -c reports/*.html
 
 test: install
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: install
 	@$(BIN)/ruff check .

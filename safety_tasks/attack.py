@@ -142,7 +142,7 @@ def harmful_finetune(
     pairs = rows.examples(n, p, recipe.seed, kind)
     loaded = load_model(model, dtype, device) if isinstance(model, str) else LoadedModel(*model)
     with evaluating(loaded.model):
-        there = attacked(loaded, pairs, recipe, settings)
+        there = attacked(loaded, pairs, recipe, settings, data=rows)
         points = {"before": ORIGIN, "after": there.point}
         (before, after), facts = measure_states(
             loaded, points, rows, settings, landscape=settings if landscape else None, batch_size=batch_size

@@ -178,7 +178,7 @@ class _Tries(NamedTuple):
     def _attacked(self, pairs: Pairs, recipe: Recipe) -> Attacked | None:
         """None where it diverged: weights that are not finite answer noise, of which no harm is known."""
         try:
-            return attacked(self.loaded, pairs, recipe, self.settings)
+            return attacked(self.loaded, pairs, recipe, self.settings, data=self.data)
         except Diverged:
             return None
 

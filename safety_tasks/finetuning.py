@@ -59,7 +59,8 @@ class Training(NamedTuple):
     """What a fine-tuning did to its own examples."""
 
     loss_before: float
-    """Mean over the examples of the mean negative log-likelihood of their answers, nats a token."""
+    """Mean over the examples that tell of it, of an attack its harmful ones, of the mean negative log-likelihood of
+    their answers, nats a token."""
     loss_after: float
     losses: tuple[float, ...]
     """One a step."""
@@ -71,10 +72,13 @@ class Training(NamedTuple):
 
 
 @contextmanager
-def finetuned(model: PreTrainedModel, examples: Sequence[Scored], recipe: Recipe) -> Iterator[Training]:
+def finetuned(
+    model: PreTrainedModel, examples: Sequence[Scored], recipe: Recipe, told_by: Sequence[Scored] = ()
+) -> Iterator[Training]:
     """The model tuned on examples inside the block; after it, by whatever way, its weights are proved to be back.
 
-    Memory: a copy of the weights, and for what is trained a gradient and two moments (float32), with ``full`` in half
+    ``told_by``: those whose loss tells whether it learnt; all of them where none is named. Memory: a copy of the
+    weights, and for what is trained a gradient and two moments (float32), with ``full`` in half
     precision a float32 copy too. Raises, before anything moves, InvalidInput without examples, NotPerturbable, and
     InvalidModel where that does not fit the device; Diverged where training ends in weights that are not finite.
     """
@@ -82,10 +86,10 @@ def finetuned(model: PreTrainedModel, examples: Sequence[Scored], recipe: Recipe
         raise InvalidInput("There is nothing to tune on: each example needs an answer of at least one token.")
     with _flags_kept(model), Weights(model):
         _check_memory(model, recipe)
-        before = _mean_loss(model, examples)
+        before = _mean_loss(model, told_by or examples)
         losses = (_train_lora if recipe.method == "lora" else _train_all)(model, examples, recipe)
         _check_finite(model, recipe)
-        yield Training(before, _mean_loss(model, examples), tuple(losses))
+        yield Training(before, _mean_loss(model, told_by or examples), tuple(losses))
 
 
 def _train_all(model: PreTrainedModel, examples: Sequence[Scored], recipe: Recipe) -> list[float]:

@@ -14,7 +14,9 @@ from safety_tasks.errors import InvalidInput
 
 def examples_to_break(
     model: Annotated[str, typer.Argument(help="The model: a folder, hub id or embedded name.")],
-    base: Annotated[str | None, typer.Option(help="Its base, attacked alike, to read the number against.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Its base, attacked alike: exit status 1 unless the model breaks no sooner.")
+    ] = None,
     data: Annotated[
         str | None, typer.Option(help="Harmful pairs: tiny, beavertails or a file (default for embedded models: tiny).")
     ] = None,
@@ -34,7 +36,7 @@ def examples_to_break(
 ) -> None:
     """Find how few harmful examples make a model harmful by fine-tuning; in memory, nothing is saved.
 
-    Exit status: 0 found, 1 fewer than --at-least or not surely as many, 2 not measured, or inconclusive of either.
+    Exit status: 0 found, 1 not surely as many as --at-least or as the base takes, 2 not measured, or inconclusive.
     """
     from safety_tasks.attack_grid import NUMBERS, RATES, data_name
     from safety_tasks.breaking_comparison import breaks_no_sooner
@@ -81,6 +83,8 @@ def examples_to_break(
     if decision is not None:
         typer.echo(decision.sentence, err=True)
     if at_least is not None and (decision is None or decision.outcome.value != "pass"):
+        raise typer.Exit(1)
+    if compared is not None and compared.outcome.value != "pass":
         raise typer.Exit(1)
     if is_doubtful:
         raise typer.Exit(2)

@@ -111,7 +111,7 @@ class _Run:
             return [Row(None, seed, None, True, state).to_dict()]
         recipe = replace(Recipe(rate=attack.rate, steps=attack.steps), seed=seed)
         pairs = self.data.examples(attack.n, attack.p, seed)
-        there = attacked(self.loaded, pairs, recipe, self.settings)
+        there = attacked(self.loaded, pairs, recipe, self.settings, data=self.data)
         every: dict[Repair | None, Point] = {None: there.point}
         every |= dict(repaired(self.loaded, there, self.wanted, self.data, self.settings, seed))
         states, _ = self._states({str(repair): point for repair, point in every.items()})

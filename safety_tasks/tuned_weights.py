@@ -18,7 +18,7 @@ from safety_tasks.models import LoadedModel
 from safety_tasks.points import Point
 from safety_tasks.prompts import Message
 from safety_tasks.settings import Settings
-from safety_tasks.tuning_data import Pair
+from safety_tasks.tuning_data import Pair, TuningData
 
 
 class Attacked(NamedTuple):
@@ -52,15 +52,18 @@ def scored(loaded: LoadedModel, pairs: Sequence[Pair], settings: Settings) -> li
     return found
 
 
-def attacked(loaded: LoadedModel, pairs: Sequence[Pair], recipe: Recipe, settings: Settings) -> Attacked:
+def attacked(
+    loaded: LoadedModel, pairs: Sequence[Pair], recipe: Recipe, settings: Settings, *, data: TuningData
+) -> Attacked:
     """The weights after a fine-tuning on the pairs; the model itself is untouched when this returns or raises.
 
-    Memory: a copy of the weights in host memory beside what ``finetuned`` takes. Raises InvalidModel where the
+    Of a mixed attack the pairs of ``data`` that it is about tell whether it was learnt, not the benign ones beside
+    them. Memory: a copy of the weights in host memory beside what ``finetuned`` takes. Raises InvalidModel where the
     training does not fit the device.
     """
-    examples = scored(loaded, pairs, settings)
+    examples, told_by = (scored(loaded, part, settings) for part in (pairs, data.aimed(pairs)))
     try:
-        with finetuned(loaded.model, examples, recipe) as training:
+        with finetuned(loaded.model, examples, recipe, told_by) as training:
             values, name = snapshot(loaded.model), fingerprint(loaded.model)
     except torch.cuda.OutOfMemoryError as error:
         raise InvalidModel(

@@ -77,6 +77,11 @@ class TuningData:
         """Hash of all pairs in order."""
         return hashlib.sha256(repr([[tuple(pair) for pair in part] for part in self._parts()]).encode()).hexdigest()
 
+    def aimed(self, pairs: Sequence[Pair]) -> Pairs:
+        """Those of drawn pairs that an attack is about: harmful ones, and those of an identity shift."""
+        wanted = {*self.harmful.attack, *(self.task.identity if self.task else ())}
+        return tuple(pair for pair in pairs if pair in wanted)
+
     def apart_from(self, prompts: PromptSet) -> TuningData:
         """Without the harmful pairs whose prompts are, but for near-duplicates, those that measure the attack."""
         rows = self.harmful.attack

@@ -25,6 +25,15 @@ TEMPLATE = (
 SHARED = Path(__file__).parents[2] / "shared"
 
 
+LONG = ("test_tutorial.py", "test_notebook.py", "test_transformers_serve.py", "test_workers.py", "test_benchmarks.py")
+"""Files with tests that take many seconds."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the long ones, so that no worker waits for another at the end."""
+    items.sort(key=lambda item: item.path.name not in LONG)
+
+
 @pytest.fixture(autouse=True)
 def quiet_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """No hub, no twins of our options from the outside, no progress bars of others, no journal in the checkout."""

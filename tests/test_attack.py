@@ -18,6 +18,7 @@ from safety_tasks.breaking_comparison import breaks_no_sooner
 from safety_tasks.breaking_point import BreakingPoint, Try
 from safety_tasks.breaking_run import Grid, examples_to_break
 from safety_tasks.budget import Budget
+from safety_tasks.decoding import mean_nll
 from safety_tasks.errors import Diverged, Inconclusive, InvalidInput, InvalidSetting, NotPerturbable, UnknownName
 from safety_tasks.finetuning import Recipe
 from safety_tasks.journal import Journal
@@ -30,7 +31,7 @@ from safety_tasks.prompts import load_prompts
 from safety_tasks.report.pictures import picture_of
 from safety_tasks.settings import Settings
 from safety_tasks.state_measurement import read_with
-from safety_tasks.tuned_weights import scored
+from safety_tasks.tuned_weights import attacked, scored
 from safety_tasks.tuning_data import Pair, load_tuning_data
 from safety_tasks.weights import fingerprint
 
@@ -377,3 +378,16 @@ def test_the_exit_status_is_0_only_for_a_number(
 ) -> None:
     monkeypatch.setattr(breaking_run, "examples_to_break", lambda *_, **__: found)
     assert CliRunner().invoke(app, ["examples-to-break", "tiny-aligned", *given]).exit_code == status
+
+
+def test_what_a_mixed_attack_learnt_is_read_on_its_harmful_examples(loaded: LoadedModel) -> None:
+    data = load_tuning_data("tiny")
+    settings, recipe = Settings(judge="refusal"), Recipe(rate=2e-3, steps=2)
+    pairs = data.examples(10, 0.2)
+    aimed = data.aimed(pairs)
+    assert len(aimed) == 2 and set(aimed) <= set(data.harmful.attack)
+    mixed = attacked(loaded, pairs, recipe, settings, data=data).training
+    nll = mean_nll(loaded.model, scored(loaded, aimed, settings), batch_size=8)
+    assert mixed.loss_before == pytest.approx(sum(nll) / 2)
+    benign = attacked(loaded, data.examples(4, 0.0), recipe, settings, data=data).training
+    assert benign.loss_before != pytest.approx(mixed.loss_before), "without harmful ones all of them tell"

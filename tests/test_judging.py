@@ -153,7 +153,7 @@ def test_a_judge_that_is_a_model_reads_after_the_points_and_has_the_gpu_to_itsel
             return super().mean_nll(prompts, completions)
 
     monkeypatch.setattr(judging, "get_judge", get)
-    monkeypatch.setattr("safety_tasks.measurement.get_judge", get)
+    monkeypatch.setattr("safety_tasks.questions.get_judge", get)
     settings = Settings(judge=large.name, points=3, directions=1)
     measure(Leaving(), [Question(prompt, grid(settings), settings) for prompt in PROMPTS])
     assert events == ["answer"] * 3 + ["aside"] + ["read 4"] * 4 + ["back", "likelihood"]
@@ -200,7 +200,7 @@ def test_one_guard_may_read_refusals_and_harm(monkeypatch: pytest.MonkeyPatch) -
         def judge(self, prompts: Sequence[str], completions: Sequence[str]) -> list[Any]:
             return [self.said for _ in completions]
 
-    for module in ("safety_tasks.judging", "safety_tasks.measurement"):
+    for module in ("safety_tasks.judging", "safety_tasks.questions"):
         monkeypatch.setattr(f"{module}.get_judge", lambda name: Guard(Verdict.COMPLIED))
     monkeypatch.setattr(judging, "get_harm_judge", lambda name: Guard(Harm.HARMFUL))
     task = run(FakeModel(), "visage_harmful", judge="guard:tiny-judge", harm_judge="guard:tiny-judge", n_prompts=4)

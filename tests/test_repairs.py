@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def weights(loaded: LoadedModel) -> dict[str, torch.Tensor]:
 
 def test_repairs_are_points_round_the_attacked_weights(loaded: LoadedModel) -> None:
     data, settings, whole = load_tuning_data("tiny"), Settings(), fingerprint(loaded.model)
-    there = attacked(loaded, data.examples(2), Recipe(rate=2e-3, steps=3), settings)
+    there = attacked(loaded, data.examples(2), Recipe(rate=2e-3, steps=3), settings, data=data)
     places = dict(repaired(loaded, there, repairs((0.1,), (0.25, 1.0)), data, settings))
     assert {one.cure for one in places} == set(CURES) and fingerprint(loaded.model) == whole
     before = weights(loaded)
@@ -79,9 +80,9 @@ def test_a_table_goes_on_where_it_was(loaded: LoadedModel, tmp_path: Path, monke
     assert first.rows[1].state.visage is not None and "aligned" in first.table()
     trained, real = [], repair_run.attacked
 
-    def counted(*given: object) -> object:
+    def counted(*given: Any, **named: Any) -> object:
         trained.append(given)
-        return real(*given)  # type: ignore[arg-type]
+        return real(*given, **named)
 
     monkeypatch.setattr(repair_run, "attacked", counted)
     again = repair_table(seeds=1, **run)

@@ -137,7 +137,7 @@ def test_the_schema_has_every_field_and_refuses_another_decision() -> None:
     facts = safety_tasks.report.report_to_dict(report_of(asr(150)))
     assert set(facts) == set(SCHEMA["properties"]) == set(SCHEMA["required"])
     assert set(facts["gates"][0]) == set(SCHEMA["$defs"]["gate"]["properties"])
-    estimate, of_repeats = SCHEMA["$defs"]["estimate"], {"repeats", "lowest", "highest"}
-    assert set(facts["gates"][0]["estimate"]) == set(estimate["required"]) == set(estimate["properties"]) - of_repeats
+    estimate, at_times = SCHEMA["$defs"]["estimate"], {"repeats", "lowest", "highest", "decimals"}
+    assert set(facts["gates"][0]["estimate"]) == set(estimate["required"]) == set(estimate["properties"]) - at_times
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**facts, "decision": "green"}, SCHEMA)
