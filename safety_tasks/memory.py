@@ -17,6 +17,7 @@ DECODING_SHARE = 0.25
 """Of a device's memory, what a copy of the weights leaves to decoding: the key-value cache, activations, logits."""
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUP = Path("/proc/self/cgroup")
+_DROPPED = ("active_file", "inactive_file", "slab_reclaimable")  # a model's file, read twice, is active
 
 
 class Memory(NamedTuple):
@@ -37,10 +38,15 @@ def pinned_bytes(sizes: Iterable[int]) -> int:
 
 
 def gpu_memory(gpu: int | torch.device) -> Memory:
-    """Of one GPU; what torch holds without using it counts as free."""
+    """Of one GPU; what torch holds without using it counts as free.
+
+    An integrated one has the host's memory, of which CUDA counts cached files as taken.
+    """
     import torch
 
     free, total = torch.cuda.mem_get_info(gpu)
+    if getattr(torch.cuda.get_device_properties(gpu), "is_integrated", False):
+        free = max(free, min(total, host_memory().free))
     return Memory(free + torch.cuda.memory_reserved(gpu) - torch.cuda.memory_allocated(gpu), total)
 
 
@@ -71,13 +77,14 @@ def _of_groups() -> list[Memory]:
 
 
 def _of_group(group: Path) -> Memory | None:
-    """None where it has no limit. Files that may be dropped from the page cache count as free."""
+    """None where it has no limit. What the kernel drops when memory is wanted counts as free: cached files, slabs."""
     try:
         limit, used = (group / "memory.max").read_text().strip(), int((group / "memory.current").read_text())
         stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
     except (OSError, ValueError):
         return None
-    return None if limit == "max" else Memory(int(limit) - used + int(stat.get("inactive_file", 0)), int(limit))
+    dropped = sum(int(stat.get(name, 0)) for name in _DROPPED)
+    return None if limit == "max" else Memory(int(limit) - max(0, used - dropped), int(limit))
 
 
 def in_gib(n_bytes: float) -> str:

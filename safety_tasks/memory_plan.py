@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PROMPT_TOKENS = 128
 """What a plan takes a prompt for: with their templates the built-in ones have 30 to 90 tokens."""
 _MAPS = ("auto", "balanced", "balanced_low_0", "sequential")  # device maps that accelerate makes
+_NOT_PLANNED = ("tp_plan", "quantization_config", "load_in_4bit", "load_in_8bit", "gguf_file")
 _SMALL = 1 << 28  # bytes of a checkpoint that needs no plan
 _TIGHT = 0.5  # of the host's free memory
 
@@ -160,14 +161,17 @@ def plan_loading(
     device: str | None = None,
     max_new_tokens: int = 512,
 ) -> MemoryPlan | None:
-    """The plan of what lm_eval's model type ``hf`` loads with these arguments; None for one split over processes."""
-    if arguments.get("tp_plan"):
+    """The plan of what lm_eval's model type ``hf`` loads with these arguments.
+
+    None for one that is split over processes, or quantised while it loads.
+    """
+    if any(arguments.get(name) for name in _NOT_PLANNED):
         return None
     return plan_memory(
         path,
         dtype=arguments.get("dtype") or dtype,
         device=arguments.get("device_map") or arguments.get("device") or device,
-        is_spread=str(arguments.get("parallelize")) == "True",
+        is_spread=str(arguments.get("parallelize")).lower() == "true",
         max_new_tokens=max_new_tokens,
     )
 

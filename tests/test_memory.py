@@ -159,12 +159,13 @@ def test_the_device_map_and_parallelize_spread_a_model_over_all_gpus(
     monkeypatch.setattr(memory_plan, "gpu_memories", lambda: [Memory(1, 2), Memory(3, 4)])
     monkeypatch.setattr(memory_plan, "gpu_memory", lambda device: Memory(5, 6))
     both = {"cuda:0": Memory(1, 2), "cuda:1": Memory(3, 4)}
-    for arguments in ({"parallelize": True}, {"parallelize": "True"}, {"device_map": "auto"}):
+    for arguments in ({"parallelize": True}, {"parallelize": "true"}, {"device_map": "auto"}):
         found = plan_loading(str(model_folder), arguments, device="cuda")
         assert found is not None and found.gpus == both and found.may_off_load
     alone = plan_loading(str(model_folder), {}, device="cuda:1")
     assert alone is not None and alone.gpus == {"cuda:1": Memory(5, 6)} and not alone.may_off_load
-    assert plan_loading(str(model_folder), {"tp_plan": "auto"}, device="cuda") is None
+    for other in ("tp_plan", "load_in_4bit", "quantization_config"):
+        assert plan_loading(str(model_folder), {other: "True"}, device="cuda") is None
 
 
 def test_each_gpu_of_a_spread_model_keeps_its_copy_where_it_has_room(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -207,7 +208,8 @@ def test_a_copy_that_the_host_has_no_room_for_is_refused_and_the_model_still_ans
 def test_a_container_has_what_its_control_groups_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     group = tmp_path / "jobs" / "job"
     group.mkdir(parents=True)
-    for name, value in {"max": "1000000", "current": "900000", "stat": "anon 5\ninactive_file 300000"}.items():
+    cached = "active_file 100000\ninactive_file 190000\nslab_reclaimable 10000"
+    for name, value in {"max": "1000000", "current": "900000", "stat": "anon 5\n" + cached}.items():
         (group / f"memory.{name}").write_text(value + "\n")
     for name, value in {"max": "max", "current": "900000", "stat": "inactive_file 0"}.items():
         (group.parent / f"memory.{name}").write_text(value + "\n")
@@ -218,6 +220,16 @@ def test_a_container_has_what_its_control_groups_leave(tmp_path: Path, monkeypat
     assert memory.host_memory() == Memory(400_000, 1_000_000)
     own.write_text("9:memory:/somewhere\n")
     assert memory.host_memory().total > GIB / 4
+
+
+def test_an_integrated_gpu_has_what_the_host_has_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"mem_get_info": (2, 16), "memory_reserved": 3, "memory_allocated": 1}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda gpu, value=value: value)
+    monkeypatch.setattr(memory, "host_memory", lambda: Memory(9, 16))
+    for is_integrated, free in ((True, 11), (False, 4)):
+        found = SimpleNamespace(is_integrated=is_integrated)
+        monkeypatch.setattr(torch.cuda, "get_device_properties", lambda gpu, found=found: found)
+        assert memory.gpu_memory(0) == Memory(free, 16)
 
 
 def test_batches_are_halved_until_free_host_memory_holds_them_and_answers_stay(

@@ -17,7 +17,7 @@ from safety_tasks.errors import InvalidModel, MeasurementFailed
 from safety_tasks.points import Point
 from safety_tasks.workers.host import Failure, Order, Reply
 from safety_tasks.workers.origin import Origin
-from safety_tasks.workers.pool import Pool, WorkerDied
+from safety_tasks.workers.pool import NoRoom, Pool, WorkerDied
 
 OURS = {"weights_fingerprint": "a", "device": "cpu"}
 ORIGIN = Origin(
@@ -99,6 +99,28 @@ def test_a_job_during_which_three_workers_died_is_an_error_that_names_it() -> No
         pool.answers(every[0], blocked(died))
         pool.answers(every[1], lambda job: pytest.fail("a job that kills is not for this process"))
     assert "alpha +0.20" in str(it.value) and "SIGKILL" in str(it.value)
+
+
+def test_a_job_during_which_the_last_worker_died_is_this_processs_where_no_other_finds_room() -> None:
+    every, died = jobs(3), threading.Event()
+    hired: list[ThreadWorker] = []
+
+    class Mortal(ThreadWorker):
+        def ask(self, request: Origin | Order) -> Any:
+            if self is not hired[0]:
+                died.set()
+                raise NoRoom("there is no room")
+            return super().ask(request)
+
+    def hire() -> ThreadWorker:
+        hired.append(Mortal([], Counter({every[1].point.alpha: 1})))
+        return hired[-1]
+
+    with pool_of(hire, 1) as pool:
+        pool.offer(every[1:])
+        pool.answers(every[0], blocked(died))
+        assert [pool.answers(job, lambda job: [job]) for job in every[1:]] == [[job] for job in every[1:]]
+    assert hired[1].ended and pool.n_replaced == 1
 
 
 def test_workers_that_die_while_they_load_are_an_error() -> None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from safety_tasks import measure_landscape
+from safety_tasks.answering import Batch
 from safety_tasks.budget import Budget
 from safety_tasks.engine import HuggingFaceEngine
 from safety_tasks.errors import InvalidModel, InvalidSetting
@@ -23,14 +24,14 @@ from safety_tasks.fingerprints import fingerprint
 from safety_tasks.harness.request import visage_generate
 from safety_tasks.measurement import Question, measure
 from safety_tasks.models import LoadedModel, load_model
-from safety_tasks.points import grid
+from safety_tasks.points import ORIGIN, grid
 from safety_tasks.prompts import load_prompts
 from safety_tasks.repeats import repeated
 from safety_tasks.settings import Settings
 from safety_tasks.workers import hiring, process
 from safety_tasks.workers.host import Host, Order
 from safety_tasks.workers.origin import Origin
-from safety_tasks.workers.pool import Pool
+from safety_tasks.workers.pool import NoRoom, Pool, WorkerDied
 from safety_tasks.workers.process import ProcessWorker
 
 SMALL: dict[str, Any] = dict(n_prompts=6, points=5, directions=1, max_new_tokens=12, radius=0.6)
@@ -184,6 +185,10 @@ def test_a_model_that_was_never_in_a_folder_is_refused_before_anything_is_asked(
     with pytest.raises(InvalidModel, match="workers is '2'.*was not loaded from a folder"):
         measure_landscape((model, tokenizer), **SMALL, chat="off", journal="off", workers="2")
     assert measure_landscape((model, tokenizer), **SMALL, journal="off", workers="auto").asr().shape == (1, N_POINTS)
+    steered = load_model("tiny-aligned")
+    steered.model.lm_head.register_forward_hook(lambda module, given, logits: logits * 2)
+    with pytest.raises(InvalidModel, match="a hook of the caller's computes in tiny-aligned .*lambda"):
+        measure_landscape(tuple(steered), **SMALL, journal="off", workers="2")
 
 
 @pytest.mark.parametrize("how", ["interpolation", "bfloat16 repeated in float32"])
@@ -227,12 +232,40 @@ def test_an_interrupt_leaves_no_process_and_the_weights_as_they_were(
     assert fingerprint(loaded.model) == before
 
 
-def test_a_worker_ends_by_itself_when_the_process_that_measures_is_gone() -> None:
+LOUD = """
+import os, sys
+class Loud:
+    def find_spec(self, name, *_):
+        if name == "torch":
+            os.write(1, b"a library that prints when it is imported")
+sys.meta_path.insert(0, Loud())
+"""
+
+
+def test_a_worker_ends_by_itself_when_the_process_that_measures_is_gone_and_prints_nothing_among_its_replies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LOUD)
+    folder = tmp_path / "current"
+    folder.mkdir()
+    (folder / "pickle.py").write_text("raise SystemExit('a module of the current folder was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(folder)
     worker = ProcessWorker("", 1)
     assert worker._process.stdin is not None and worker._process.stdout is not None
     worker._process.stdin.close()
     assert worker._process.wait(LIMIT) == 0 and worker._process.stdout.read() == b""
     worker.end()
+
+
+def test_a_worker_that_writes_no_reply_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "_COMMAND", "import time; print('hello', flush=True); time.sleep(600)")
+    monkeypatch.setattr(process, "_SECONDS", 0.1)
+    worker = ProcessWorker("", 1)
+    with pytest.raises(WorkerDied, match="no reply"):
+        worker.ask(Order(ORIGIN, {}, Batch((), 1, (), None)))
+    worker.end()
+    assert not lives(worker.pid)
 
 
 def test_workers_begin_nothing_once_the_time_is_spent(here: list[Any], tmp_path: Path) -> None:
@@ -268,6 +301,18 @@ def test_more_workers_than_cards_are_refused(monkeypatch: pytest.MonkeyPatch) ->
     assert [hire.args[0] for hire in hiring._processes(1, "auto").workers] == ["0"], "this process's own is left out"
     with pytest.raises(InvalidSetting, match="workers is 3, and 2 GPUs are visible"):
         hiring._processes(0, "3")
+    monkeypatch.setattr(hiring, "visible_gpus", lambda _: [])  # without nvidia-smi, or of another maker
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert [hire.args[0] for hire in hiring._processes(1, "3").workers] == ["0", "2"]
+
+
+def test_auto_has_no_workers_where_a_launcher_has_a_process_on_each_card(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hiring, "visible_gpus", lambda _: ["0", "1"])
+    monkeypatch.setattr(hiring, "origin_of", lambda engine: "origin")
+    assert hiring._origin(None, "auto") == "origin"  # type: ignore[arg-type, comparison-overlap]
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    assert hiring._origin(None, "auto") is None  # type: ignore[arg-type]
 
 
 def test_processes_of_a_launcher_and_workers_do_not_go_together() -> None:
@@ -284,14 +329,14 @@ def test_processes_of_a_launcher_and_workers_do_not_go_together() -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
-    """A Ray cluster of this machine, with room for two workers beside this process."""
+    """A Ray cluster of this machine, with two CPUs."""
     ray: Any = pytest.importorskip("ray")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_AUTH_MODE", "disabled")
         path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
         patch.setenv("PYTHONPATH", path)
-        ray.init(num_cpus=3, num_gpus=0, address="local", include_dashboard=False, log_to_driver=False)
+        ray.init(num_cpus=2, num_gpus=0, address="local", include_dashboard=False, log_to_driver=False)
         yield ray
         ray.shutdown()
 
@@ -305,17 +350,22 @@ def test_a_worker_on_ray_killed_in_the_middle_changes_no_answer(
     pools: list[Pool],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from safety_tasks.workers.on_ray import RayWorker
+    from safety_tasks.workers import on_ray
 
     def pid_of(worker: Any) -> int:
         return int(cluster.get(worker._actor.__ray_call__.remote(lambda host: os.getpid())))
 
-    killed = stricken(RayWorker, monkeypatch, pid_of)
+    killed = stricken(on_ray.RayWorker, monkeypatch, pid_of)
     waits(lambda: pools[0].n_replaced == 1 and len(pools[0]._done) >= N_POINTS - 1)
-    found = measure_landscape("tiny-aligned", **SMALL, journal=str(tmp_path), workers="ray:3")
-    assert len(killed) == 1 and (found.facts["workers"], found.facts["workers_replaced"]) == (3, 1)
+    found = measure_landscape("tiny-aligned", **SMALL, journal=str(tmp_path), workers="ray:2")
+    assert len(killed) == 1 and (found.facts["workers"], found.facts["workers_replaced"]) == (2, 1)
     assert answered(tmp_path) == answered(alone) and len(answered(alone)) == N_POINTS
     assert found.facts["weights_fingerprint"] == fingerprint(load_model("tiny-aligned").model)
     with pytest.raises(InvalidSetting, match="workers is ray:9, and the cluster has . free CPUs"):
         measure_landscape("tiny-aligned", **SMALL, journal="off", workers="ray:9")
     assert cluster.is_initialized(), "a cluster that was there stays"
+    monkeypatch.setattr(on_ray, "_ROOM_SECONDS", 0.1)
+    nowhere = on_ray.RayWorker(1, 1)  # there is no card
+    with pytest.raises(NoRoom, match="Ray found no room for it within 0.1 s"):
+        nowhere.ask(pools[0]._origin)
+    nowhere.end()

@@ -96,9 +96,10 @@ def _keep(answerer: Answerer, job: Job, reply: Reply) -> None:
 def _origin(engine: Engine, workers: str) -> Origin | None:
     """Where the workers get the model; None where there are none.
 
-    A number or a cluster was asked for: a model that they cannot have is refused. ``auto`` goes without them.
+    A number or a cluster was asked for: a model that they cannot have is refused. ``auto`` goes without them, as it
+    does where a launcher has a process on each card.
     """
-    if workers == "1" or (workers == "auto" and len(visible_gpus(os.environ)) < 2):
+    if workers == "1" or (workers == "auto" and (_is_one_of_several() or len(visible_gpus(os.environ)) < 2)):
         return None
     try:
         return origin_of(engine)
@@ -125,7 +126,7 @@ def _hires(engine: Engine, origin: Origin, workers: str) -> Iterator[Hires]:
         if index is None:
             yield Hires(*hires_of_cpus(count))
             return
-        with hires_of_cards(visible_gpus(os.environ)[index], count) as found:
+        with hires_of_cards(_cards()[index], count) as found:
             yield Hires(*found)
 
 
@@ -133,7 +134,7 @@ def _processes(index: int | None, workers: str) -> Hires:
     """One a card beside this process's own; on a CPU as many as were asked for."""
     from safety_tasks.workers.process import ProcessWorker
 
-    cards = visible_gpus(os.environ)
+    cards = _cards()
     if index is None:
         others = [] if workers == "auto" else [""] * (int(workers) - 1)
     else:
@@ -144,6 +145,16 @@ def _processes(index: int | None, workers: str) -> Hires:
         others = others[:count]
     threads = max(1, min(torch.get_num_threads(), _cores() // (1 + len(others))))
     return Hires([partial(ProcessWorker, card, threads) for card in others], threads)
+
+
+def _is_one_of_several() -> bool:
+    distributed = torch.distributed
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
+def _cards() -> list[str]:
+    """By their names, as torch counts them where there is no nvidia-smi."""
+    return visible_gpus(os.environ) or [str(at) for at in range(torch.cuda.device_count())]
 
 
 def _cores() -> int:

@@ -15,17 +15,18 @@ from functools import partial
 from typing import Any
 
 import ray as ray_library
-from ray.exceptions import GetTimeoutError, RayActorError, RayError
+from ray.exceptions import GetTimeoutError, OutOfMemoryError, RayActorError, RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from safety_tasks.errors import InvalidSetting, MeasurementFailed
 from safety_tasks.workers.host import Host, Order
 from safety_tasks.workers.origin import Origin
-from safety_tasks.workers.pool import Worker, WorkerDied
+from safety_tasks.workers.pool import NoRoom, Worker, WorkerDied
 
 ray: Any = ray_library
 """Its types know neither the methods of actors nor its functions on nodes."""
 _SECONDS = 60  # for an actor that only says which card it has
+_ROOM_SECONDS = 600  # for a cluster to have room for a worker, which may start a machine for it
 _MOST_THREADS = 16
 _STATISTICS = "RAY_USAGE_STATS_ENABLED"
 
@@ -40,10 +41,14 @@ class RayWorker:
         self._actor = actor.remote()
 
     def ask(self, request: Origin | Order) -> Any:
-        """What ``Host.handle`` returns there; raises WorkerDied."""
+        """What ``Host.handle`` returns there; raises WorkerDied, and of an Origin NoRoom."""
         try:
+            if isinstance(request, Origin):
+                ray.get(self._actor.__ray_ready__.remote(), timeout=_ROOM_SECONDS)
             return ray.get(self._actor.handle.remote(request))
-        except RayActorError as error:
+        except GetTimeoutError:
+            raise NoRoom(f"Ray found no room for it within {_ROOM_SECONDS} s") from None
+        except (RayActorError, OutOfMemoryError) as error:
             raise WorkerDied(str(error).strip().splitlines()[0]) from None
         except RayError as error:  # such as a class that is not to be had there
             raise MeasurementFailed(f"Ray could not ask a worker ({type(error).__name__}: {error})") from error

@@ -1,11 +1,13 @@
 """Pool: a queue of jobs that this process and its workers share, the next free one first.
 
 Each worker has a thread here that hands it jobs and takes its answers. A worker that dies is replaced and its job
-handed out again, to workers only; a job during which three died is an error. Nothing begins once the time is spent.
+handed out again, to workers as long as there is room for any; a job during which three died is an error. Nothing begins
+once the time is spent.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -19,17 +21,22 @@ from safety_tasks.workers.origin import Origin, check_same
 
 MOST_DEATHS = 3
 _POLL = 0.5  # seconds between two looks at the clock
+_log = logging.getLogger(__name__)
 
 
 class WorkerDied(Exception):
     """A worker ended, or was ended, before it answered."""
 
 
+class NoRoom(Exception):
+    """A worker could not be started, as no machine has room for it."""
+
+
 class Worker(Protocol):
     """A process with a Host; it may be asked from one thread and ended from another."""
 
     def ask(self, request: Origin | Order) -> Any:
-        """What ``Host.handle`` returns there; raises WorkerDied."""
+        """What ``Host.handle`` returns there; raises WorkerDied, and of an Origin NoRoom."""
 
     def end(self) -> None:
         """End it at once, whatever it does; idempotent."""
@@ -106,6 +113,7 @@ class Pool:
                     self._changed.wait(_POLL)
                     continue
                 self._waiting.pop(chosen, None)
+                self._again = [one for one in self._again if one != chosen]
             answered = here(chosen)
             if chosen == job:
                 return answered
@@ -126,7 +134,8 @@ class Pool:
 
     def _chosen_here(self, job: Job) -> Job | None:
         """What this process does now; None: wait."""
-        if job not in self._under_way and job not in self._again:
+        is_for_workers = job in self._again and any(thread.is_alive() for thread in self._threads)
+        if job not in self._under_way and not is_for_workers:
             return job
         return next(iter(self._waiting), None) if self._may_begin() else None
 
@@ -149,7 +158,7 @@ class Pool:
                 self._changed.notify_all()
 
     def _hired(self, hire: Callable[[], Worker]) -> Worker | None:
-        """A worker that has the model; None where none is wanted any more."""
+        """A worker that has the model; None where none is wanted any more, or there is no room for one."""
         while True:
             with self._changed:
                 if self._is_closed:
@@ -166,6 +175,10 @@ class Pool:
                 return worker
             except WorkerDied as death:
                 self._bury(worker, None, death)
+            except NoRoom as error:
+                _log.warning("The measurement goes on with a worker less: %s.", error)
+                worker.end()
+                return None
 
     def _claimed(self) -> Job | None:
         """The next job for a worker, once there is one; None where none will come."""

@@ -22,7 +22,12 @@ from safety_tasks.workers.host import Host, Order
 from safety_tasks.workers.origin import Origin
 from safety_tasks.workers.pool import WorkerDied
 
-_COMMAND = "from safety_tasks.workers.process import serve; serve()"
+_COMMAND = (
+    "import os, sys; out = os.dup(1); os.dup2(2, 1); sys.path = [entry for entry in sys.path if entry]; "
+    "from safety_tasks.workers.process import serve; serve(out)"
+)
+"""The pipe has replies alone: what is printed, by imports too, goes to standard error. No import is of the folder."""
+_SECONDS = 30  # for a process that ends to be gone
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -67,17 +72,20 @@ class ProcessWorker:
 
 
 def _ended(process: subprocess.Popen[bytes]) -> str:
-    code = process.wait()
+    try:
+        code = process.wait(_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return "it wrote what is no reply, or did not end"
     if code >= 0:
         return f"it ended with exit status {code}"
     name = signal.Signals(-code).name
     return f"it was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
 
 
-def serve() -> None:
-    """Handle what comes on standard input, until it ends; what libraries print goes to standard error."""
-    replies = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
+def serve(out: int) -> None:
+    """Handle what comes on standard input, until it ends; replies go to this file descriptor."""
+    replies = os.fdopen(out, "wb")
     from transformers.utils import logging
 
     logging.disable_progress_bar()
