@@ -33,7 +33,7 @@ from safety_tasks.layer_groups import layers_among
 from safety_tasks.merging import record_of
 from safety_tasks.models import LoadedModel, display_name, dtype_asked_for, pinned_name
 from safety_tasks.parallel import Orthogonal, orthogonal
-from safety_tasks.perturbable import check_perturbable, has_plain_weights
+from safety_tasks.perturbable import check_perturbable, foreign_hook, has_plain_weights
 from safety_tasks.prompts import Message
 from safety_tasks.quantisation import quantisation_facts
 from safety_tasks.revisions import commit_of
@@ -202,10 +202,10 @@ class HuggingFaceEngine:
     def identity(self) -> dict[str, Any] | None:
         """Weights, configuration, tokenizer, device, batch size, versions.
 
-        None where the parameters do not tell all that computes: quantised, off-loaded, spread over processes, or with
-        an adapter apart.
+        None where the parameters do not tell all that computes: quantised, off-loaded, spread over processes, with an
+        adapter apart, or with hooks of the caller's.
         """
-        return self._identity if has_plain_weights(self.model) else None
+        return self._identity if has_plain_weights(self.model) and not foreign_hook(self.model) else None
 
     @cached_property
     def _identity(self) -> dict[str, Any]:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
+_OF_LOADING = ("safety_tasks", "transformers", "accelerate", "peft", "torch")
+"""Whose hooks a model has as it is loaded."""
 _BEHAVIOUR = "the behaviour tasks run on it as it is"
 
 
@@ -93,3 +95,12 @@ def _off_loaded(model: nn.Module) -> Iterator[str]:
         if any(getattr(part, "offload", False) for part in (hook, *getattr(hook, "hooks", ()))):
             yield name or type(model).__name__
     yield from (name for name, parameter in model.named_parameters() if parameter.device.type == "meta")
+
+
+def foreign_hook(model: nn.Module) -> str:
+    """Where a hook computes in the forward pass that loading did not put there; empty: nowhere."""
+    for module in model.modules():
+        for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
+            if str(getattr(hook, "__module__", "")).partition(".")[0] not in _OF_LOADING:
+                return str(getattr(hook, "__qualname__", type(hook).__name__))
+    return ""

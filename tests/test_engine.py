@@ -35,3 +35,17 @@ def test_facts_identify_the_weights_and_the_versions(build_model: Callable[..., 
     assert facts["dtype"] == "float32" and facts["batch_size"] == 7 and facts["torch"] and facts["noise"]
     assert facts["weights_fingerprint"] == HuggingFaceEngine(build_model()).facts()["weights_fingerprint"]
     assert facts["weights_fingerprint"] != HuggingFaceEngine(build_model(seed=1)).facts()["weights_fingerprint"]
+
+
+def test_a_model_with_a_hook_of_the_callers_has_no_identity_under_which_answers_are_kept(
+    build_model: Callable[..., LoadedModel],
+) -> None:
+    loaded = build_model()
+    engine = HuggingFaceEngine(loaded)
+    assert engine.identity() is not None
+    handle = loaded.model.get_output_embeddings().register_forward_hook(lambda module, given, logits: logits * 2)
+    try:
+        assert engine.identity() is None and HuggingFaceEngine(loaded).identity() is None
+    finally:
+        handle.remove()
+    assert engine.identity() is not None

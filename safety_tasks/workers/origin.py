@@ -16,13 +16,13 @@ from safety_tasks.errors import InvalidModel
 from safety_tasks.journal import code_fingerprint
 from safety_tasks.merging import attach, merge
 from safety_tasks.models import LoadedModel, load_weights, pinned_name
+from safety_tasks.perturbable import foreign_hook
 from safety_tasks.repeats import Variation, taken_apart
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Identity = Mapping[str, Any]
-_OF_LOADING = ("safety_tasks", "transformers", "accelerate", "peft", "torch")  # a worker has their hooks as well
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ def origin_of(engine: Engine) -> Origin:
     device = devices.pop().type
     if device not in ("cpu", "cuda"):
         raise InvalidModel(f"{engine.name} lies on the device {device}, and workers are for CPUs and NVIDIA GPUs")
+    if hook := foreign_hook(model):
+        raise InvalidModel(f"a hook of the caller's computes in {engine.name} ({hook}), which no folder has")
     identity = engine.identity()
     if identity is None:
         raise InvalidModel(
@@ -83,8 +85,6 @@ def origin_of(engine: Engine) -> Origin:
     path, revision = pinned_name(model)
     if not path:
         raise InvalidModel(f"the {type(model).__name__} under test was not loaded from a folder or hub id")
-    if hook := _foreign_hook(model):
-        raise InvalidModel(f"a hook of the caller's computes in {engine.name} ({hook}), which no folder has")
     dtype = getattr(model.config, "dtype", None)
     return Origin(
         path=str(Path(path).resolve()) if Path(path).is_dir() else f"{path}@{revision}" if revision else path,
@@ -99,15 +99,6 @@ def origin_of(engine: Engine) -> Origin:
         matmul_precision=torch.get_float32_matmul_precision(),
         folder=os.getcwd(),
     )
-
-
-def _foreign_hook(model: torch.nn.Module) -> str:
-    """Where a hook computes in the forward pass that loading did not put there; empty: nowhere."""
-    for module in model.modules():
-        for hook in (*module._forward_pre_hooks.values(), *module._forward_hooks.values()):
-            if str(getattr(hook, "__module__", "")).partition(".")[0] not in _OF_LOADING:
-                return str(getattr(hook, "__qualname__", type(hook).__name__))
-    return ""
 
 
 def comparable(identity: Identity) -> Identity:
