@@ -92,9 +92,9 @@ class BreakingPoint:
     def estimate(self) -> Estimate:
         """The median over seeds; raises Inconclusive where nothing can be said.
 
-        Bounds: one more than the largest number that the model held out with every seed (0 where the model itself came
-        above the limit, or as noise), and the largest of the seeds; infinite, and shown as "> 100", where the numbers
-        end before the model breaks.
+        Bounds: one more than the largest number that the model held out with every seed (0 where the model as it came
+        does not show that it lies at or below the limit), and the largest of the seeds; infinite, and shown as "> 100",
+        where the numbers end before the model breaks.
         """
         if self.doubt:
             raise Inconclusive(f"examples_to_break is inconclusive: {self.doubt}.")

@@ -64,28 +64,8 @@ def load_lm(
     source: Source | None = None
     if backend == "hf":
         device = device or default_device()
-        check_dtype(dtype)
-        source = resolve_source(model, adapter)
-        source.check()
-        name, revision = pinned(source.model)
-        if "revision" in arguments:
-            raise InvalidModel(
-                "revision= of the model's arguments would reach every model of a run: name this one "
-                f"{name}@{arguments['revision']}."
-            )
-        if arguments.get("use_safetensors", True):
-            check_pickles(source.model)
-        if settings.chat != "off":
-            remote = arguments.get("trust_remote_code") is True
-            check_template(load_tokenizer(source.tokenizer, trust_remote_code=remote), settings)
-        arguments = {
-            "pretrained": name,
-            **({"revision": revision} if revision else {}),
-            **({"tokenizer": source.tokenizer} if source.tokenizer != source.model else {}),
-            "use_safetensors": True,
-            **({"dtype": dtype} if dtype else {}),
-            **arguments,
-        }
+        source = _checked_source(model, adapter, arguments, dtype, settings)
+        arguments = _arguments_of(source, arguments, dtype)
         plan = plan_loading(source.model, arguments, device=device, max_new_tokens=settings.max_new_tokens)
         if plan is not None:
             plan.check()
@@ -111,6 +91,40 @@ def load_lm(
     if source is not None:
         put_on(lm, source)
     return lm
+
+
+def _checked_source(
+    model: str, adapter: str | None, arguments: Mapping[str, Any], dtype: str | None, settings: Settings
+) -> Source:
+    """Where a model of the type ``hf`` comes from, all checked that can be before its weights load."""
+    check_dtype(dtype)
+    source = resolve_source(model, adapter)
+    source.check()
+    if "revision" in arguments:
+        name, _ = pinned(source.model)
+        raise InvalidModel(
+            "revision= of the model's arguments would reach every model of a run: name this one "
+            f"{name}@{arguments['revision']}."
+        )
+    if arguments.get("use_safetensors", True):
+        check_pickles(source.model)
+    if settings.chat != "off":
+        remote = arguments.get("trust_remote_code") is True
+        check_template(load_tokenizer(source.tokenizer, trust_remote_code=remote), settings)
+    return source
+
+
+def _arguments_of(source: Source, given: Mapping[str, Any], dtype: str | None) -> dict[str, Any]:
+    """What lm_eval's model type ``hf`` is told; what the user gave stands."""
+    name, revision = pinned(source.model)
+    return {
+        "pretrained": name,
+        **({"revision": revision} if revision else {}),
+        **({"tokenizer": source.tokenizer} if source.tokenizer != source.model else {}),
+        "use_safetensors": True,
+        **({"dtype": dtype} if dtype else {}),
+        **given,
+    }
 
 
 def lm_of(
