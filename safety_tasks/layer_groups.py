@@ -5,20 +5,21 @@ Tasks plan their points before there is a model, and only the model tells how ma
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from safety_tasks.blocks import Block, layer_of
-from safety_tasks.directions import Direction, Weight, canonical_name
+from safety_tasks.directions import Direction, canonical_name
 from safety_tasks.errors import NotPerturbable
+from safety_tasks.unmade import Unmade
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 
 @dataclass(frozen=True, slots=True)
-class GroupOfLayers:
+class GroupOfLayers(Unmade):
     """The ``index``-th random direction of a seed in one group of layers; it moves nothing before a model made it."""
 
     seed: int
@@ -31,21 +32,10 @@ class GroupOfLayers:
         """The direction for a model of so many layers. Raises NotPerturbable where they are fewer than the groups."""
         return Direction(self.seed, self.index, block_of_group(self.group, self.groups, n_layers))
 
-    def moving(self, weights: Sequence[Weight]) -> NoReturn:
-        """Refused."""
-        raise NotPerturbable("No group of layers was made: this model type has no weights.")
-
-    def moves(self, weight: Weight) -> NoReturn:
-        """Refused."""
-        self.moving([weight])
-
-    def step(self, weight: Weight, alpha: float, device: torch.device, dtype: torch.dtype) -> NoReturn:
-        """Refused."""
-        self.moving([weight])
-
-    def change(self, weight: Weight, alpha: float, device: torch.device) -> NoReturn:
-        """Refused."""
-        self.moving([weight])
+    @property
+    def called(self) -> str:
+        """What it is, in words."""
+        return "group of layers"
 
     def identity(self) -> dict[str, Any]:
         """The group among the groups; a made direction is told by its layers instead."""

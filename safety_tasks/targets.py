@@ -6,25 +6,23 @@ checkpoint's weights. A measurement makes the directions once, from the unpertur
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from safety_tasks.directions import AnyDirection, Weight
-from safety_tasks.errors import NotPerturbable
+from safety_tasks.directions import AnyDirection
 from safety_tasks.layer_groups import GroupOfLayers
 from safety_tasks.parallel import Orthogonal, Parallel
 from safety_tasks.points import Point
+from safety_tasks.unmade import Unmade
 from safety_tasks.worst_points import Differentiable, WorstFor
 
 if TYPE_CHECKING:
-    import torch
-
     from safety_tasks.checkpoints import CheckpointDirection
 
 
 @dataclass(frozen=True, slots=True)
-class Toward:
+class Toward(Unmade):
     """The direction to a target by its name; it moves nothing before a model has made it."""
 
     target: str
@@ -32,21 +30,10 @@ class Toward:
     beside: str | None = None
     """Another target: what is meant is the part at right angles to the direction to that one, as long as it."""
 
-    def moving(self, weights: Sequence[Weight]) -> NoReturn:
-        """Refused."""
-        raise NotPerturbable(f"No direction was made to the target {self.target!r}: this model type has no weights.")
-
-    def moves(self, weight: Weight) -> NoReturn:
-        """Refused."""
-        self.moving([weight])
-
-    def step(self, weight: Weight, alpha: float, device: torch.device, dtype: torch.dtype) -> NoReturn:
-        """Refused."""
-        self.moving([weight])
-
-    def change(self, weight: Weight, alpha: float, device: torch.device) -> NoReturn:
-        """Refused."""
-        self.moving([weight])
+    @property
+    def called(self) -> str:
+        """What it is, in words."""
+        return f"direction to the target {self.target!r}"
 
     def identity(self) -> dict[str, Any]:
         """The names; a made direction is told by fingerprints instead."""

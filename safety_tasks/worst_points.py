@@ -11,17 +11,15 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from safety_tasks.chat import Rendered, conversation
-from safety_tasks.directions import Weight
-from safety_tasks.errors import NotPerturbable
 from safety_tasks.points import Point, grid
 from safety_tasks.prompts import Message, Prompt
 from safety_tasks.settings import Settings
+from safety_tasks.unmade import Unmade
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from safety_tasks.worst_direction import WorstDirection
@@ -42,7 +40,7 @@ class Differentiable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class WorstFor:
+class WorstFor(Unmade):
     """The worst direction for some conversations by their hash; it moves nothing before a model has made it."""
 
     sha256: str
@@ -68,21 +66,10 @@ class WorstFor:
         rendered = [engine.render(one, self.settings) for one in self.conversations]
         return worst_direction(LoadedModel(engine.model, engine.tokenizer), rendered)
 
-    def moving(self, weights: Sequence[Weight]) -> NoReturn:
-        """Refused."""
-        raise NotPerturbable("No worst direction was made: this model type has no weights.")
-
-    def moves(self, weight: Weight) -> NoReturn:
-        """Refused."""
-        self.moving([weight])
-
-    def step(self, weight: Weight, alpha: float, device: torch.device, dtype: torch.dtype) -> NoReturn:
-        """Refused."""
-        self.moving([weight])
-
-    def change(self, weight: Weight, alpha: float, device: torch.device) -> NoReturn:
-        """Refused."""
-        self.moving([weight])
+    @property
+    def called(self) -> str:
+        """What it is, in words."""
+        return "worst direction"
 
     def identity(self) -> dict[str, Any]:
         """The hash of what it is made for; a made direction is told by its gradient's instead."""

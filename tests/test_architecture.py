@@ -42,6 +42,7 @@ LEVELS = [
     {
         "pristine",
         "perturbable",
+        "unmade",
         "quantisation",
         "devices",
         "weights",
